@@ -9,7 +9,7 @@ import pytest
 CONTRACT = Path(__file__).parents[2] / "shared_models" / "contract"
 # sys.stdlib_module_names is of 3.10; on 3.9 what the contract uses is named.
 STDLIB = set(getattr(sys, "stdlib_module_names", ())) | {
-    "__future__", "collections", "dataclasses", "json", "math", "re", "struct", "typing", "zlib",
+    "__future__", "collections", "dataclasses", "ipaddress", "json", "math", "re", "struct", "typing", "urllib", "zlib",
 }
 
 
