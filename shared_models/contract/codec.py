@@ -3,12 +3,17 @@
 offset      size  field (little-endian)
 0           4     magic "LXAI"
 4           2     protocol version
-6           2     kind: 1 CTVolume, 2 SlideTiles
+6           2     kind: 1 CTVolume, 2 SlideTiles, 3 LabelVolume, 4 Heatmap
 8           4     length h of the header
 12          8     length p of the payload as sent
 20          4     CRC-32 of header and payload
 24          h     header: UTF-8 JSON, the fields that are not the payload array
-24 + h      p     payload: byte-shuffled, zlib level 1 (CT); raw (tiles)
+24 + h      p     payload
+
+Payload by ``compression`` of the header:
+none            the array's little-endian bytes (tiles: JPEG moved probabilities by up to 0.087)
+zlib            byte-shuffled (all first bytes, then all second bytes, ...), zlib level 1
+blosc2          one blosc2 chunk, zstd level 1, shuffled; only where both ends have blosc2
 
 The header's shape is checked against the caller's limit before anything is
 decompressed, and the decompressor is capped at exactly the declared size.
@@ -16,53 +21,152 @@ decompressed, and the decompressor is capped at exactly the declared size.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import Any, Union
 
 import numpy as np
 
 from .errors import ContractMismatch, InputTooLarge, InvalidInput
+from .jsonforms import from_json, to_json
+from .provenance import Provenance
+from .results import Heatmap, LabelVolume
 from .values import Array, CTVolume, SlideTiles
 
 PROTOCOL_VERSION = 1
 MAGIC = b"LXAI"
+PREFIX_BYTES = 24
 MAX_DECODED_BYTES = 2 << 30
 MAX_HEADER_BYTES = 4 << 20
+# zlib cannot do better than 1032; a blosc2 chunk of 32 bytes can claim a gigabyte of one repeated value.
+MAX_RATIO = 1100
+_BLOSC2_MAX_BYTES = (2 << 30) - (1 << 20)
 _PREFIX = struct.Struct("<4sHHIQI")
-_CT, _TILES = 1, 2
+
+Framed = Union[CTVolume, SlideTiles, LabelVolume, Heatmap]
 
 
-def encode(value: Union[CTVolume, SlideTiles]) -> bytes:
-    """One frame holding ``value``; decode() gives an equal value back."""
-    if isinstance(value, CTVolume):
-        kind = _CT
-        header: dict[str, Any] = {
-            "shape": value.voxels.shape,
-            "ijk_to_lps": value.ijk_to_lps.tolist(),
-            "series_uid": value.series_uid,
-        }
-        planes = value.voxels.astype("<i2").reshape(-1).view(np.uint8).reshape(-1, 2)
-        payload = zlib.compress(np.ascontiguousarray(planes.T).tobytes(), 1)
-    elif isinstance(value, SlideTiles):
-        kind = _TILES
-        header = {
-            "shape": value.pixels.shape,
-            "origin_px": value.origin_px.tolist(),
-            "mpp": value.mpp,
-            "slide_id": value.slide_id,
-        }
-        payload = value.pixels.tobytes()
-    else:
+@dataclass(frozen=True)
+class _Kind:
+    code: int
+    value: type[Any]
+    array: str
+    dtype: str
+    axes: tuple[int, ...]
+    compression: str
+
+
+_KINDS = (
+    _Kind(1, CTVolume, "voxels", "<i2", (3,), "zlib"),
+    _Kind(2, SlideTiles, "pixels", "|u1", (4,), "none"),
+    _Kind(3, LabelVolume, "labels", "|u1", (3,), "zlib"),
+    _Kind(4, Heatmap, "values", "<f4", (2, 3), "zlib"),
+)
+_BY_CODE = {kind.code: kind for kind in _KINDS}
+
+
+@dataclass(frozen=True)
+class FrameHead:
+    """What a frame says of itself, checked against the limits but not yet against its payload."""
+
+    kind: str
+    shape: tuple[int, ...]
+    decoded_bytes: int
+    payload_bytes: int
+    fields: dict[str, Any]
+
+
+def compressions() -> tuple[str, ...]:
+    """Compressions that this side can read, best first."""
+    return ("blosc2", "zlib") if importlib.util.find_spec("blosc2") else ("zlib",)
+
+
+def encode(value: Framed, compression: str = "zlib") -> bytes:
+    """One frame holding ``value``; decode() gives an equal value back.
+
+    Parameters
+    ----------
+    value : one of the kinds tabled above
+    compression : "zlib" or "blosc2", for the kinds that are compressed
+    """
+    kind = next((k for k in _KINDS if isinstance(value, k.value)), None)
+    if kind is None:
         raise InvalidInput(f"{type(value).__name__} has no frame.", "Send it as JSON.")
-    head = json.dumps(header).encode()
+    array = getattr(value, kind.array).astype(kind.dtype, copy=False)
+    header = {name: to_json(item) for name, item in vars(value).items() if name != kind.array}
+    header = {"shape": array.shape, **header}
+    if kind.compression == "none":
+        payload = array.tobytes()
+    else:
+        payload = b""
+        if compression == "blosc2" and array.nbytes <= _BLOSC2_MAX_BYTES:
+            payload = _blosc2_packed(array)
+        if payload and array.nbytes <= MAX_RATIO * len(payload):
+            header["compression"] = "blosc2"
+        else:
+            payload = _deflated(array)
+    head = json.dumps(header, allow_nan=False).encode()
     crc = zlib.crc32(payload, zlib.crc32(head))
-    return _PREFIX.pack(MAGIC, PROTOCOL_VERSION, kind, len(head), len(payload), crc) + head + payload
+    prefix = _PREFIX.pack(MAGIC, PROTOCOL_VERSION, kind.code, len(head), len(payload), crc)
+    return b"".join((prefix, head, payload))
 
 
-def decode(frame: bytes, max_bytes: int = MAX_DECODED_BYTES) -> Union[CTVolume, SlideTiles]:
+def header_bytes(prefix: bytes) -> int:
+    """Length of the header that follows the first PREFIX_BYTES of a frame; checks magic and version.
+
+    Raises
+    ------
+    ContractMismatch, InputTooLarge : as decode().
+    """
+    if len(prefix) < PREFIX_BYTES or prefix[:4] != MAGIC:
+        raise ContractMismatch("This is not LungXAI data.", "Check the address and the client's version.")
+    _, version, _, head_size, _, _ = _PREFIX.unpack_from(prefix)
+    if version != PROTOCOL_VERSION:
+        raise ContractMismatch(
+            f"The data speaks protocol {version}, this side {PROTOCOL_VERSION}.", "Update the older side."
+        )
+    if head_size > MAX_HEADER_BYTES:
+        raise InputTooLarge("The data's header is too large.", "Send fewer tiles at once.")
+    return int(head_size)
+
+
+def read_head(start: bytes, max_bytes: int = MAX_DECODED_BYTES) -> FrameHead:
+    """What a frame declares, from its first PREFIX_BYTES + header_bytes() bytes.
+
+    A server checks this before it takes memory or disk for the rest.
+
+    Raises
+    ------
+    ContractMismatch, InputTooLarge, InvalidInput : as decode().
+    """
+    head_size = header_bytes(start)
+    _, _, code, _, payload_size, _ = _PREFIX.unpack_from(start)
+    kind = _BY_CODE.get(code)
+    try:
+        if kind is None:
+            raise ValueError("kind")
+        fields = json.loads(bytes(memoryview(start)[PREFIX_BYTES : PREFIX_BYTES + head_size]))
+        shape = fields.pop("shape")
+        if len(shape) not in kind.axes or not all(type(n) is int and n > 0 for n in shape):
+            raise ValueError("shape")
+        size = math.prod(shape) * np.dtype(kind.dtype).itemsize
+        if size > max_bytes:
+            raise InputTooLarge(f"The data holds {size} bytes, {max_bytes} are allowed.", "Crop it.")
+        if kind.compression == "none":
+            if payload_size != size:
+                raise ValueError("payload size")
+        elif size > MAX_RATIO * payload_size:
+            raise ValueError("payload too small for what it claims to hold")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as fault:
+        raise InvalidInput("The data's header and content do not agree.", "Send it again.") from fault
+    return FrameHead(kind.value.__name__, tuple(shape), size, int(payload_size), fields)
+
+
+def decode(frame: Union[bytes, memoryview], max_bytes: int = MAX_DECODED_BYTES) -> Framed:
     """The value in ``frame``.
 
     Raises
@@ -71,48 +175,52 @@ def decode(frame: bytes, max_bytes: int = MAX_DECODED_BYTES) -> Union[CTVolume, 
     InputTooLarge : the declared array is larger than ``max_bytes``.
     InvalidInput : truncated, damaged, or a header that lies.
     """
-    if len(frame) < _PREFIX.size or frame[:4] != MAGIC:
-        raise ContractMismatch("This is not LungXAI data.", "Check the address and the client's version.")
-    _, version, kind, head_size, payload_size, crc = _PREFIX.unpack_from(frame)
-    if version != PROTOCOL_VERSION:
-        raise ContractMismatch(
-            f"The data speaks protocol {version}, this side {PROTOCOL_VERSION}.", "Update the older side."
-        )
-    body = memoryview(frame)[_PREFIX.size :]
-    if head_size > MAX_HEADER_BYTES:
-        raise InputTooLarge("The data's header is too large.", "Send fewer tiles at once.")
+    head_size = header_bytes(bytes(frame[:PREFIX_BYTES]))
+    _, _, code, _, payload_size, crc = _PREFIX.unpack_from(frame)
+    body = memoryview(frame)[PREFIX_BYTES:]
     if len(body) != head_size + payload_size or zlib.crc32(body) != crc:
         raise InvalidInput("The data arrived damaged or cut short.", "Send it again.")
+    head = read_head(bytes(frame[: PREFIX_BYTES + head_size]), max_bytes)
+    kind = _BY_CODE[code]
+    payload = body[head_size:]
+    fields = dict(head.fields)
+    dtype = np.dtype(kind.dtype)
     try:
-        header = json.loads(bytes(body[:head_size]))
-        shape = header["shape"]
-        axes = 3 if kind == _CT else 4
-        whole = all(type(n) is int and n > 0 for n in shape)
-        if kind not in (_CT, _TILES) or len(shape) != axes or not whole:
-            raise ValueError(shape)
-        size = math.prod(shape) * (2 if kind == _CT else 1)
-        if size > max_bytes:
-            raise InputTooLarge(f"The data holds {size} bytes, {max_bytes} are allowed.", "Crop it.")
-        payload = body[head_size:]
-        if kind == _CT:
-            return CTVolume(
-                _unshuffled(_inflated(payload, size)).reshape(shape),
-                np.array(header["ijk_to_lps"], dtype=np.float64),
-                _text(header["series_uid"]),
-            )
-        if len(payload) != size:
-            raise ValueError("payload size")
-        pixels = np.frombuffer(payload, np.uint8).reshape(shape)
-        origins = np.array(header["origin_px"], dtype=np.int64)
-        return SlideTiles(pixels, origins, header["mpp"], _text(header["slide_id"]))
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, zlib.error) as fault:
+        compression = fields.pop("compression", kind.compression)
+        if (compression == "none") != (kind.compression == "none"):
+            raise ValueError("compression")
+        if compression == "none":
+            array = np.frombuffer(payload, dtype)
+        elif compression == "zlib":
+            array = _unshuffled(_inflated(payload, head.decoded_bytes), dtype)
+        elif compression == "blosc2":
+            array = np.frombuffer(_blosc2_unpacked(payload, head.decoded_bytes), dtype)
+        else:
+            raise ValueError("compression")
+        fields[kind.array] = array.reshape(head.shape).astype(dtype.newbyteorder("="), copy=False)
+        return _built(kind.value, fields)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, zlib.error) as fault:
         raise InvalidInput("The data's header and content do not agree.", "Send it again.") from fault
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("text expected")
-    return value
+def _built(value: type[Any], fields: dict[str, Any]) -> Framed:
+    for name in ("ijk_to_lps", "index_to_world"):
+        if name in fields:
+            fields[name] = np.array(fields[name], dtype=np.float64)
+    if "origin_px" in fields:
+        fields["origin_px"] = np.array(fields["origin_px"], dtype=np.int64)
+    if "provenance" in fields:
+        fields["provenance"] = from_json(Provenance, fields["provenance"])
+    for name in ("series_uid", "slide_id", "source_id", "target"):
+        if name in fields and not isinstance(fields[name], str):
+            raise TypeError("text expected")
+    built: Framed = value(**fields)
+    return built
+
+
+def _deflated(array: Array) -> bytes:
+    planes = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, array.itemsize)
+    return zlib.compress(np.ascontiguousarray(planes.T).tobytes(), 1)
 
 
 def _inflated(payload: memoryview, size: int) -> bytes:
@@ -124,6 +232,34 @@ def _inflated(payload: memoryview, size: int) -> bytes:
     return data
 
 
-def _unshuffled(data: bytes) -> Array:
-    planes = np.frombuffer(data, np.uint8).reshape(2, -1)
-    return np.ascontiguousarray(planes.T).reshape(-1).view("<i2").astype(np.int16, copy=False)
+def _unshuffled(data: bytes, dtype: np.dtype[Any]) -> Array:
+    planes = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, -1)
+    return np.ascontiguousarray(planes.T).reshape(-1).view(dtype)
+
+
+def _blosc2_packed(array: Array) -> bytes:
+    import blosc2
+
+    packed: bytes = blosc2.compress2(
+        array, typesize=array.itemsize, codec=blosc2.Codec.ZSTD, clevel=1, filters=[blosc2.Filter.SHUFFLE]
+    )
+    return packed
+
+
+def _blosc2_unpacked(payload: memoryview, size: int) -> bytes:
+    """Exactly ``size`` bytes, or ValueError; the chunk's own sizes are checked before memory is taken."""
+    try:
+        import blosc2
+    except ImportError:
+        raise InvalidInput("This side cannot read blosc2.", "Send it with zlib.") from None
+    data = bytes(payload)
+    try:
+        declared, packed, _ = blosc2.get_cbuffer_sizes(data)
+        if declared != size or packed != len(data):
+            raise ValueError("payload size")
+        unpacked: bytes = blosc2.decompress2(data)
+    except RuntimeError as fault:
+        raise ValueError("blosc2") from fault
+    if len(unpacked) != size:
+        raise ValueError("payload size")
+    return unpacked

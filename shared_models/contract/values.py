@@ -31,6 +31,25 @@ def _frozen(array: Array) -> Array:
     return view
 
 
+def checked_affine(matrix: Array, axes: int = 3) -> Array:
+    """``matrix`` as float64 (axes + 1, axes + 1).
+
+    Raises
+    ------
+    BadGeometry : not finite, not affine, or not invertible.
+    """
+    affine = np.asarray(matrix, dtype=np.float64)
+    if affine.shape != (axes + 1, axes + 1) or not np.isfinite(affine).all():
+        raise BadGeometry("The image's position in space is missing.", "Export the series again.")
+    if not np.array_equal(affine[axes], np.eye(axes + 1)[axes]):
+        raise BadGeometry("The image's matrix is not an affine one.", "Export the series again.")
+    spacing = np.linalg.norm(affine[:axes, :axes], axis=0)
+    # Judged on unit axes, so that very fine or very coarse spacing is not mistaken for a flat grid.
+    if (spacing <= 0).any() or abs(np.linalg.det(affine[:axes, :axes] / spacing)) < 1e-3:
+        raise BadGeometry("The image's axes do not span its space.", "Check the voxel spacing.")
+    return affine
+
+
 @dataclass(frozen=True, eq=False)
 class CTVolume:
     """One CT series.
@@ -57,17 +76,8 @@ class CTVolume:
                 "A CT volume must be a 3D block of 16-bit HU values.",
                 "Colour or 4D data cannot be read as a CT: choose the axial CT series.",
             )
-        affine = np.asarray(self.ijk_to_lps, dtype=np.float64)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise BadGeometry("The CT's position in space is missing.", "Export the series again.")
-        if not np.array_equal(affine[3], (0.0, 0.0, 0.0, 1.0)):
-            raise BadGeometry("The CT's matrix is not an affine one.", "Export the series again.")
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        # Judged on unit axes, so that very fine or very coarse spacing is not mistaken for a flat grid.
-        if (spacing <= 0).any() or abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
-            raise BadGeometry("The CT's voxel axes do not span a volume.", "Check the voxel spacing.")
         object.__setattr__(self, "voxels", _frozen(self.voxels))
-        object.__setattr__(self, "ijk_to_lps", _frozen(affine))
+        object.__setattr__(self, "ijk_to_lps", _frozen(checked_affine(self.ijk_to_lps)))
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -1,0 +1,290 @@
+"""The values that come back. An object that exists is valid.
+
+LabelVolume      which nodule each voxel belongs to, on the CT's own grid
+Nodule           one nodule: place, size, density, malignancy, subtype
+RadiologyResult  what the CT shows
+PathologyResult  what the slide shows, tile by tile and as a whole
+Heatmap          one attribution map, with the grid it lies on
+FusionResult     what all modalities say together, and how much each said
+placed()         pastes a crop of a grid into the whole grid
+
+In every mapping from class to probability, None is "not assessed", never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Optional, Union
+
+import numpy as np
+
+from .errors import BadGeometry, InvalidInput, SpacingUnknown
+from .provenance import Provenance
+from .values import CLASSES, Abstention, Array, _frozen, checked_affine
+
+MODALITIES = ("radiology", "pathology", "clinical")
+METHODS = ("gradcam", "gradcam_pp", "integrated_gradients", "occlusion", "saliency", "smoothgrad")
+FOUND_BY = ("search", "point", "box")
+
+Probabilities = Mapping[str, Optional[float]]
+Parameter = Union[str, int, float, bool]
+_SUM_TOLERANCE = 1e-3
+
+
+def _probability(value: Optional[float], what: str) -> None:
+    if value is not None and not (isinstance(value, (int, float)) and 0.0 <= value <= 1.0):
+        raise InvalidInput(f"{what} is not a probability.", "Report this: the model's output is faulty.")
+
+
+def _probabilities(values: Probabilities, total: Optional[float]) -> None:
+    """Every class named, each None or in [0, 1]; the assessed ones sum to ``total`` unless that is None."""
+    if set(values) != set(CLASSES):
+        raise InvalidInput("A class is missing from the probabilities.", "Check the versions of both sides.")
+    for name, value in values.items():
+        _probability(value, name)
+    assessed = [v for v in values.values() if v is not None]
+    if total is not None and assessed and abs(math.fsum(assessed) - total) > _SUM_TOLERANCE:
+        raise InvalidInput("The probabilities do not sum to 1.", "Report this: the model's output is faulty.")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelVolume:
+    """Labels on a CT's grid.
+
+    Parameters
+    ----------
+    labels : uint8 (slices, rows, columns); 0 is background, k is the nodule with ``label`` k
+    ijk_to_lps : float64 (4, 4), mm; the CT's own
+    series_uid : the CT's own
+
+    Raises
+    ------
+    InvalidInput, BadGeometry : as for CTVolume.
+    """
+
+    labels: Array
+    ijk_to_lps: Array
+    series_uid: str
+
+    def __post_init__(self) -> None:
+        if self.labels.dtype != np.uint8 or self.labels.ndim != 3 or 0 in self.labels.shape:
+            raise InvalidInput("A segmentation must be a 3D block of 8-bit labels.", "Check the versions.")
+        object.__setattr__(self, "labels", _frozen(self.labels))
+        object.__setattr__(self, "ijk_to_lps", _frozen(checked_affine(self.ijk_to_lps)))
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """One nodule.
+
+    Parameters
+    ----------
+    label : 1 to 255, its value in the LabelVolume
+    centre_lps_mm : centre of mass, LPS
+    long_axis_mm, short_axis_mm : on the axial slice where it is largest; the short axis is across the long one
+    volume_mm3, mean_hu : over the segmented voxels
+    malignancy : probability, or None where not assessed
+    subtype : class to probability, given malignancy; None where not assessed
+    found_by : one of FOUND_BY
+    """
+
+    label: int
+    centre_lps_mm: tuple[float, float, float]
+    long_axis_mm: float
+    short_axis_mm: float
+    volume_mm3: float
+    mean_hu: float
+    malignancy: Optional[float]
+    subtype: Probabilities
+    found_by: str
+
+    def __post_init__(self) -> None:
+        numbers = (*self.centre_lps_mm, self.long_axis_mm, self.short_axis_mm, self.volume_mm3, self.mean_hu)
+        if len(self.centre_lps_mm) != 3 or not all(math.isfinite(n) for n in numbers):
+            raise InvalidInput("A nodule's measurements are not finite.", "Report this: the result is faulty.")
+        if not 1 <= self.label <= 255 or self.found_by not in FOUND_BY:
+            raise InvalidInput("A nodule's label is not valid.", "Check the versions of both sides.")
+        if self.volume_mm3 <= 0 or not 0 <= self.short_axis_mm <= self.long_axis_mm + 1e-6:
+            raise InvalidInput("A nodule's size is not valid.", "Report this: the result is faulty.")
+        _probability(self.malignancy, "Malignancy")
+        _probabilities(self.subtype, 1.0)
+
+
+@dataclass(frozen=True)
+class RadiologyResult:
+    """What the CT shows.
+
+    Parameters
+    ----------
+    series_uid : the CT's
+    nodules : ordered by malignancy, then size; labels are unique
+    malignancy : of the case, or None where not assessed
+    probabilities : class to probability of the case; None where not assessed
+    provenance : one per model that took part
+    notes : what a reader should know, in words
+    abstention : set where there is no answer
+    """
+
+    series_uid: str
+    nodules: tuple[Nodule, ...]
+    malignancy: Optional[float]
+    probabilities: Probabilities
+    provenance: tuple[Provenance, ...]
+    notes: tuple[str, ...] = ()
+    abstention: Optional[Abstention] = None
+
+    def __post_init__(self) -> None:
+        if len({n.label for n in self.nodules}) != len(self.nodules):
+            raise InvalidInput("Two nodules share one label.", "Report this: the result is faulty.")
+        _probability(self.malignancy, "Malignancy")
+        _probabilities(self.probabilities, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class PathologyResult:
+    """What the slide shows.
+
+    Parameters
+    ----------
+    slide_id : name of the slide within its case
+    mpp : micrometres per pixel at which the model looked
+    tile_px : (width, height) of one tile in level-0 pixels
+    origin_px : int64 (n, 2), upper left (x, y) of each tile in level-0 pixels
+    tile_probabilities : float32 (n, 5), columns in the order of CLASSES; NaN is "not assessed"
+    probabilities : class to probability of the slide; None where not assessed
+    provenance, notes, abstention : as in RadiologyResult
+    """
+
+    slide_id: str
+    mpp: float
+    tile_px: tuple[float, float]
+    origin_px: Array
+    tile_probabilities: Array
+    probabilities: Probabilities
+    provenance: tuple[Provenance, ...]
+    notes: tuple[str, ...] = ()
+    abstention: Optional[Abstention] = None
+
+    def __post_init__(self) -> None:
+        count = len(self.origin_px)
+        if self.origin_px.dtype != np.int64 or self.origin_px.shape != (count, 2):
+            raise InvalidInput("Each tile needs one (x, y) origin.", "Check the versions of both sides.")
+        if self.tile_probabilities.dtype != np.float32 or self.tile_probabilities.shape != (count, len(CLASSES)):
+            raise InvalidInput("Each tile needs one probability per class.", "Check the versions of both sides.")
+        known = self.tile_probabilities[:, ~np.isnan(self.tile_probabilities).all(axis=0)]
+        # A NaN left in a known column fails the comparison too.
+        if known.size and not ((known >= 0) & (known <= 1)).all():
+            raise InvalidInput("A tile's value is not a probability.", "Report this: the model's output is faulty.")
+        if not (math.isfinite(self.mpp) and self.mpp > 0):
+            raise SpacingUnknown("The slide's pixel size is unknown.", "Give it in micrometres with --mpp.")
+        if len(self.tile_px) != 2 or not all(math.isfinite(s) and s > 0 for s in self.tile_px):
+            raise InvalidInput("The tile's size is not valid.", "Report this: the result is faulty.")
+        _probabilities(self.probabilities, 1.0)
+        object.__setattr__(self, "origin_px", _frozen(self.origin_px))
+        object.__setattr__(self, "tile_probabilities", _frozen(self.tile_probabilities))
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """One attribution map.
+
+    Parameters
+    ----------
+    values : float32, finite; (slices, rows, columns) of a CT, or (rows, columns) of a slide
+    index_to_world : float64; (4, 4) from (column, row, slice, 1) to LPS mm, or
+        (3, 3) from (column, row, 1) to level-0 pixels, index (0, 0) being the centre of the first element
+    source_id : series_uid or slide_id
+    modality : "radiology" or "pathology"
+    method : one of METHODS
+    target : the class, or the output, that is explained
+    provenance : of the model that is explained
+    parameters : baseline, steps, window, seed, scaling: whatever was chosen
+    """
+
+    values: Array
+    index_to_world: Array
+    source_id: str
+    modality: str
+    method: str
+    target: str
+    provenance: Provenance
+    parameters: Mapping[str, Parameter]
+
+    def __post_init__(self) -> None:
+        axes = {"radiology": 3, "pathology": 2}.get(self.modality)
+        if axes is None or self.method not in METHODS or not self.target:
+            raise InvalidInput("The heatmap does not say what it explains.", "Check the versions of both sides.")
+        if self.values.dtype != np.float32 or self.values.ndim != axes or 0 in self.values.shape:
+            raise InvalidInput("The heatmap has the wrong shape.", "Check the versions of both sides.")
+        if not np.isfinite(self.values).all():
+            raise InvalidInput("The heatmap holds values that are not finite.", "Report this: the result is faulty.")
+        object.__setattr__(self, "values", _frozen(self.values))
+        object.__setattr__(self, "index_to_world", _frozen(checked_affine(self.index_to_world, axes)))
+
+
+@dataclass(frozen=True)
+class FusionResult:
+    """What all modalities say together.
+
+    Parameters
+    ----------
+    probabilities : class to probability; None where no modality assessed it
+    not_assessed_mass : probability left to the classes that no modality assessed
+    prior : class to probability before any evidence
+    weights : modality to its weight in the pool, for those that took part
+    contributions : modality to class to weighted log evidence; 0 is neutral
+    missing : modalities that did not take part
+    agreement : in words, whether the modalities point the same way
+    provenance : of every model that took part
+    abstention : set where there is no answer
+    """
+
+    probabilities: Probabilities
+    not_assessed_mass: float
+    prior: Mapping[str, float]
+    weights: Mapping[str, float]
+    contributions: Mapping[str, Mapping[str, float]]
+    missing: tuple[str, ...]
+    agreement: str
+    provenance: tuple[Provenance, ...] = ()
+    abstention: Optional[Abstention] = None
+
+    def __post_init__(self) -> None:
+        _probability(self.not_assessed_mass, "The share of the classes not assessed")
+        _probabilities(self.probabilities, 1.0 - self.not_assessed_mass)
+        _probabilities(self.prior, 1.0)
+        if set(self.weights) | set(self.missing) != set(MODALITIES) or set(self.weights) & set(self.missing):
+            raise InvalidInput("Each modality either took part or is missing.", "Check the versions.")
+        if set(self.contributions) != set(self.weights):
+            raise InvalidInput("A modality's contribution is missing.", "Check the versions of both sides.")
+        numbers = [*self.weights.values(), *(v for row in self.contributions.values() for v in row.values())]
+        if not all(math.isfinite(n) for n in numbers) or any(w < 0 for w in self.weights.values()):
+            raise InvalidInput("A weight or contribution is not valid.", "Weights are 0 or more.")
+
+
+def placed(part: Array, part_to_lps: Array, shape: tuple[int, int, int], ijk_to_lps: Array) -> Array:
+    """``part``, a crop of a CT's grid, in a block of zeros of the whole grid.
+
+    Parameters
+    ----------
+    part : (slices, rows, columns)
+    part_to_lps, ijk_to_lps : (4, 4) mm, of the crop and of the whole grid
+    shape : (slices, rows, columns) of the whole grid
+
+    Raises
+    ------
+    BadGeometry : ``part`` is not aligned with the grid or reaches out of it.
+    """
+    step = np.linalg.solve(np.asarray(ijk_to_lps), np.asarray(part_to_lps))
+    first = np.rint(step[:3, 3]).astype(int)
+    if not np.allclose(step[:3, :3], np.eye(3), atol=1e-4) or not np.allclose(step[:3, 3], first, atol=1e-2):
+        raise BadGeometry("The map is not on the CT's grid.", "Compute it again for this series.")
+    k, j, i = first[::-1]
+    ends = (k + part.shape[0], j + part.shape[1], i + part.shape[2])
+    if min(k, j, i) < 0 or any(end > size for end, size in zip(ends, shape)):
+        raise BadGeometry("The map reaches out of the CT.", "Compute it again for this series.")
+    whole = np.zeros(shape, dtype=part.dtype)
+    whole[k : ends[0], j : ends[1], i : ends[2]] = part
+    return whole
