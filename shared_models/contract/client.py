@@ -1,20 +1,50 @@
-"""The HTTP client of Slicer and QuPath alike. It never raises anything of requests' own.
+"""THE HTTP client, of Slicer, QuPath and the command line alike. It never raises anything of requests' own.
+
+Client(url, token)
+  info, ready                                   the server
+  create_case, cases, case, delete_case         cases
+  put_volume, put_tiles, put_clinical           what goes in
+  radiology, pathology -> job id                work; wait(job_id) follows it, cancel(job_id) stops it
+  radiology_result, mask, pathology_result,
+  heatmap, fuse, report                         what comes out
 
 Data goes to another host only with ``consent_to_remote=True``; redirects and proxies are not followed,
-so neither can carry patient data elsewhere.
+so neither can carry patient data elsewhere. Answers are read with a cap on their size.
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
-from typing import Any, Optional
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Callable, Optional, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 
 from . import routes
-from .codec import PROTOCOL_VERSION
-from .errors import ContractMismatch, InvalidInput, ServerError, ServerTimeout, ServerUnreachable, from_body
+from .codec import MAX_DECODED_BYTES, PROTOCOL_VERSION, compressions, decode, encode
+from .errors import (
+    Cancelled,
+    ContractMismatch,
+    InvalidInput,
+    LungXAIError,
+    ServerError,
+    ServerTimeout,
+    ServerUnreachable,
+    from_body,
+)
+from .jobs import JobProgress
+from .jsonforms import from_json, to_json
+from .results import FusionResult, Heatmap, LabelVolume, PathologyResult, RadiologyResult
+from .values import ClinicalFields, CTVolume, SlideTiles
+
+Point = Sequence[float]
+Value = TypeVar("Value")
+_MAX_JSON_ANSWER = 256 << 20
+_RECONNECTS = 5
 
 
 def is_loopback(host: Optional[str]) -> bool:
@@ -40,6 +70,8 @@ class Client:
     Raises
     ------
     InvalidInput : not an http(s) address, or another host without consent.
+
+    Every method raises one of the errors of errors.py: what the server said, or a TransportError.
     """
 
     def __init__(self, url: str, token: str, timeout_s: float = 30.0, consent_to_remote: bool = False) -> None:
@@ -50,36 +82,263 @@ class Client:
             raise InvalidInput("This server is on another machine.", "Agree to send patient data there first.")
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
+        self._compression: Optional[str] = None
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy, no .netrc
         self._session.headers.update(
             {"Authorization": f"Bearer {token}", routes.PROTOCOL_HEADER: str(PROTOCOL_VERSION)}
         )
 
-    def info(self) -> dict[str, Any]:
-        """Protocol, models with coverage, and device of the server."""
-        return self._json("GET", routes.INFO)
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self._session.close()
 
-    def _json(self, method: str, path: str) -> dict[str, Any]:
+    # The server
+
+    def info(self) -> dict[str, Any]:
+        """Protocol, models with coverage, device and compressions of the server."""
+        return self._json("GET", routes.INFO)
+
+    def ready(self) -> dict[str, Any]:
+        """Answers when the models are loaded; ModelUnavailable until then."""
+        return self._json("GET", routes.READYZ)
+
+    # Cases
+
+    def create_case(self, case_id: Optional[str] = None, synthetic: bool = False) -> str:
+        """A new case; its pseudonymous id. ``synthetic`` labels it so on every output."""
+        body = {"synthetic": synthetic, **({} if case_id is None else {"case_id": case_id})}
+        return str(self._json("POST", routes.CASES, body)["case_id"])
+
+    def cases(self) -> list[dict[str, Any]]:
+        """Every case with the state of each modality, newest first."""
+        return list(self._json("GET", routes.CASES)["cases"])
+
+    def case(self, case_id: str) -> dict[str, Any]:
+        """One case: what it holds, and its jobs."""
+        return self._json("GET", routes.case(case_id))
+
+    def delete_case(self, case_id: str) -> None:
+        """Delete a case with everything in it; its jobs are stopped."""
+        self._json("DELETE", routes.case(case_id))
+
+    # What goes in
+
+    def put_volume(self, volume: CTVolume) -> str:
+        """Send a CT; the SHA-256 that names it. A volume that the server holds already is not sent again."""
+        if self._compression is None:
+            offered = self.info().get("compressions", ())
+            self._compression = next((c for c in compressions() if c in offered), "zlib")
+        frame = encode(volume, self._compression)
+        sha256 = hashlib.sha256(frame).hexdigest()
+        path = routes.volume(sha256)
+        if self._request("HEAD", path).status_code != 200:
+            self._checked(self._request("PUT", path, data=frame))
+        return sha256
+
+    def put_tiles(self, case_id: str, tiles: SlideTiles) -> int:
+        """Send one batch of tiles; how many of the slide the server now holds."""
+        frame = encode(tiles)
+        return int(self._checked(self._request("POST", routes.case(case_id, "tiles"), data=frame))["tiles"])
+
+    def put_clinical(self, case_id: str, fields: ClinicalFields) -> None:
+        """Set the clinical fields of a case."""
+        self._json("PUT", routes.case(case_id, "clinical"), to_json(fields))
+
+    # Work
+
+    def radiology(
+        self,
+        case_id: str,
+        volume_sha256: str,
+        points_lps_mm: Iterable[Point] = (),
+        boxes_lps_mm: Iterable[tuple[Point, Point]] = (),
+        explain: Iterable[str] = (),
+    ) -> str:
+        """Ask for the nodules of a CT; the job's id.
+
+        Parameters
+        ----------
+        points_lps_mm, boxes_lps_mm : nodules that the user pointed at, LPS mm; a box is (lower, upper) corner
+        explain : heatmap methods, of METHODS
+        """
+        body = {
+            "volume": volume_sha256,
+            "points_lps_mm": [[float(x) for x in point] for point in points_lps_mm],
+            "boxes_lps_mm": [[[float(x) for x in corner] for corner in box] for box in boxes_lps_mm],
+            "explain": list(explain),
+        }
+        return str(self._json("POST", routes.case(case_id, "radiology"), body)["job_id"])
+
+    def pathology(self, case_id: str, slide_id: str, explain: Iterable[str] = ()) -> str:
+        """Ask for the classes of a slide whose tiles were sent; the job's id."""
+        body = {"slide_id": slide_id, "explain": list(explain)}
+        return str(self._json("POST", routes.case(case_id, "pathology"), body)["job_id"])
+
+    def job(self, job_id: str) -> JobProgress:
+        """Where a job stands."""
+        return JobProgress.from_json(self._json("GET", routes.job(job_id)))
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job, on the server too. A job that has ended stays as it ended."""
+        self._json("DELETE", routes.job(job_id))
+
+    def wait(
+        self,
+        job_id: str,
+        on_progress: Callable[[JobProgress], None] = lambda progress: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Follow a job to its end.
+
+        Parameters
+        ----------
+        on_progress : called with each JobProgress, in order
+        cancelled : asked at least once a second; when it turns true the server's job is stopped
+
+        Raises
+        ------
+        Cancelled : by ``cancelled`` or by another client.
+        LungXAIError : the job failed; the server's error.
+        """
+        for progress in self._progress(job_id):
+            if progress is not None:
+                on_progress(progress)
+                if progress.state == "failed":
+                    raise progress.error or ServerError("The job failed.", "Look into the server's log.")
+                if progress.state == "cancelled":
+                    raise Cancelled("The job was cancelled.", "Start it again if that was not meant.")
+                if progress.state == "done":
+                    return
+            if cancelled():
+                self.cancel(job_id)
+                raise Cancelled("The job was cancelled.", "")
+
+    # What comes out
+
+    def radiology_result(self, case_id: str) -> RadiologyResult:
+        return from_json(RadiologyResult, self._json("GET", routes.case(case_id, "radiology")))
+
+    def pathology_result(self, case_id: str) -> PathologyResult:
+        return from_json(PathologyResult, self._json("GET", routes.case(case_id, "pathology")))
+
+    def mask(self, case_id: str) -> LabelVolume:
+        """The segmentation, on the CT's own grid."""
+        return self._framed(routes.mask(case_id), LabelVolume)
+
+    def heatmap(self, case_id: str, modality: str, method: str) -> Heatmap:
+        """One heatmap; results.placed() puts that of a CT on the CT's whole grid."""
+        return self._framed(routes.heatmap(case_id, modality, method), Heatmap)
+
+    def fuse(self, case_id: str, weights: Optional[dict[str, float]] = None) -> FusionResult:
+        """Fuse what the case holds; ``weights`` by modality replace the default ones."""
+        body = {} if weights is None else {"weights": weights}
+        return from_json(FusionResult, self._json("POST", routes.case(case_id, "fusion"), body))
+
+    def report(self, case_id: str) -> str:
+        """The case's report: one HTML page that needs nothing else."""
+        answer = self._request("GET", routes.case(case_id, "report"))
+        if answer.status_code != 200:
+            self._checked(answer)
+        return _body(answer, _MAX_JSON_ANSWER).decode("utf-8", "replace")
+
+    # The wire
+
+    def _progress(self, job_id: str) -> Iterator[Optional[JobProgress]]:
+        """Each event of a job, None in between; a broken connection is taken up again."""
+        failures = 0
+        while True:
+            try:
+                answer = self._request("GET", routes.job(job_id, events=True))
+                if answer.status_code != 200:
+                    self._checked(answer)
+                with answer:
+                    # SSE lines are short: chunk_size 1 would be slow on bulk data but delivers each event at once.
+                    for line in answer.iter_lines(chunk_size=1):
+                        failures = 0
+                        event = _event(line)
+                        yield event
+                        if event is not None and event.ended:
+                            return
+            except (requests.RequestException, ServerUnreachable, ServerTimeout) as fault:
+                failures += 1
+                if failures > _RECONNECTS:
+                    raise ServerUnreachable("The server stopped answering.", "Restart it; its jobs go on.") from fault
+                yield None
+                time.sleep(min(0.2 * 2**failures, 2.0))
+
+    def _framed(self, path: str, kind: type[Value]) -> Value:
+        answer = self._request("GET", path)
+        if answer.status_code != 200:
+            self._checked(answer)
+        value = decode(_body(answer, MAX_DECODED_BYTES))
+        if not isinstance(value, kind):
+            raise ContractMismatch("The server sent another kind of data.", "Update the older side.")
+        return value
+
+    def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        if body is None:
+            return self._checked(self._request(method, path))
+        data = json.dumps(body).encode()
+        return self._checked(self._request(method, path, data=data, content_type="application/json"))
+
+    def _request(
+        self, method: str, path: str, data: Optional[bytes] = None, content_type: str = routes.FRAME_TYPE
+    ) -> requests.Response:
         try:
-            answer = self._session.request(
-                method, self._url + path, timeout=self._timeout_s, allow_redirects=False
+            return self._session.request(
+                method,
+                self._url + path,
+                data=data,
+                headers={} if data is None else {"Content-Type": content_type},
+                timeout=self._timeout_s,
+                allow_redirects=False,
+                stream=True,
             )
         except requests.Timeout as fault:
             raise ServerTimeout("The server does not answer.", "Wait, or restart it.") from fault
         except requests.RequestException as fault:
             raise ServerUnreachable("The server cannot be reached.", "Start it, or check its address.") from fault
+
+    def _checked(self, answer: requests.Response) -> dict[str, Any]:
         try:
-            body = answer.json()
-        except ValueError:
+            body = json.loads(_body(answer, _MAX_JSON_ANSWER) or b"null")
+        except (ValueError, RecursionError):
             body = None
         if answer.status_code >= 400:
             raise from_body(body)
         if answer.headers.get(routes.PROTOCOL_HEADER) != str(PROTOCOL_VERSION):
             raise ContractMismatch("The server speaks another protocol.", "Check the address; update the older side.")
-        if answer.status_code != 200 or not isinstance(body, dict):
+        if answer.status_code not in (200, 201, 202) or not isinstance(body, dict):
             raise ServerError("The server's answer is unreadable.", "Check the server's version.")
         return body
+
+
+def _body(answer: requests.Response, limit: int) -> bytes:
+    """The whole answer, or ServerError past ``limit`` bytes."""
+    parts = bytearray()
+    try:
+        with answer:
+            for part in answer.iter_content(1 << 20):
+                parts += part
+                if len(parts) > limit:
+                    raise ServerError("The server's answer is too large.", "Check the server's version.")
+    except requests.Timeout as fault:
+        raise ServerTimeout("The server stopped in the middle of an answer.", "Try again.") from fault
+    except requests.RequestException as fault:
+        raise ServerUnreachable("The connection broke in the middle of an answer.", "Try again.") from fault
+    return bytes(parts)
+
+
+def _event(line: bytes) -> Optional[JobProgress]:
+    if not line.startswith(b"data:"):
+        return None
+    try:
+        return JobProgress.from_json(json.loads(line[5:]))
+    except (ValueError, LungXAIError) as fault:
+        raise ContractMismatch("The server's progress is unreadable.", "Update the older side.") from fault
