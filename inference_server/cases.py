@@ -1,0 +1,292 @@
+"""Cases: what the server keeps, in the database and in files, changed together or not at all.
+
+Order of every change: files adopted, then the transaction, then files let go that nothing names any more.
+A death in between leaves a file that nothing names; the next start removes it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Optional
+
+from shared_models.contract import routes
+from shared_models.contract.errors import InputTooLarge, InvalidInput, OutOfMemory, RequestError, ServerBusy
+
+from .blobs import Blobs, Written
+from .database import Database, now, unique
+from .settings import Settings
+
+UNUSED_VOLUME_HOURS = 24
+_REFERENCES = (
+    "SELECT (SELECT count(*) FROM parts WHERE sha256 = ?1) + (SELECT count(*) FROM tiles WHERE sha256 = ?1)"
+    " + (SELECT count(*) FROM jobs WHERE volume = ?1)"
+)
+
+
+def missing(what: str) -> RequestError:
+    """404: there is no such thing."""
+    fault = RequestError(f"There is no such {what}.", "Check the identifier, or create it first.")
+    fault.status = 404
+    return fault
+
+
+class Cases:
+    """The record of one data folder.
+
+    Raises
+    ------
+    ServerError : another server has the folder.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._db = Database(settings.data_dir)
+        self.blobs = Blobs(settings.data_dir)
+        self._files = threading.RLock()  # held while files are adopted or let go, and taken before the database's
+        with self._db.change() as db:
+            oldest = (datetime.now(timezone.utc) - timedelta(hours=UNUSED_VOLUME_HOURS)).isoformat()
+            db.execute(
+                "DELETE FROM volumes WHERE created < ? AND sha256 NOT IN (SELECT volume FROM jobs WHERE volume NOTNULL)"
+                " AND sha256 NOT IN (SELECT sha256 FROM parts)",
+                (oldest,),
+            )
+        kept = self._db.rows("SELECT sha256 FROM parts UNION SELECT sha256 FROM tiles UNION SELECT sha256 FROM volumes")
+        self.blobs.sweep({row[0] for row in kept})
+
+    def close(self) -> None:
+        self._db.close()
+
+    # Cases
+
+    def create(self, case_id: Optional[str], synthetic: bool) -> str:
+        """A new case; its id."""
+        chosen = case_id or f"case-{secrets.token_hex(6)}"
+        routes.case(chosen)
+        if self._db.number("SELECT count(*) FROM cases") >= self._settings.max_cases:
+            raise ServerBusy("The server holds as many cases as it may.", "Delete cases that are done.")
+        try:
+            with self._db.change() as db:
+                db.execute("INSERT INTO cases VALUES (?, ?, ?)", (chosen, int(synthetic), now()))
+        except sqlite3.IntegrityError as fault:
+            raise unique(fault, "case") from fault
+        return chosen
+
+    def check(self, case_id: str) -> None:
+        """Raises InvalidInput or a 404 where there is no such case."""
+        routes.case(case_id)
+        if self._db.row("SELECT 1 FROM cases WHERE case_id = ?", case_id) is None:
+            raise missing("case")
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every case, newest first, without its jobs."""
+        rows = self._db.rows("SELECT * FROM cases ORDER BY created DESC, rowid DESC")
+        names: dict[str, list[str]] = {}
+        for case_id, name in self._db.rows("SELECT case_id, name FROM parts"):
+            names.setdefault(case_id, []).append(name)
+        return [_case(row, names.get(row["case_id"], [])) for row in rows]
+
+    def get(self, case_id: str) -> dict[str, Any]:
+        """What one case holds; its jobs are the JobBoard's."""
+        self.check(case_id)
+        row = self._db.row("SELECT * FROM cases WHERE case_id = ?", case_id)
+        assert row is not None
+        parts = {r["name"]: r["sha256"] for r in self._db.rows("SELECT * FROM parts WHERE case_id = ?", case_id)}
+        slides = self._db.rows(
+            "SELECT slide_id, mpp, sum(count) AS tiles FROM slides JOIN tiles USING (case_id, slide_id)"
+            " WHERE case_id = ? GROUP BY slide_id ORDER BY min(seq)",
+            case_id,
+        )
+        return {
+            **_case(row, list(parts)),
+            "volume": parts.get("radiology/volume"),
+            "slides": [dict(slide) for slide in slides],
+            "heatmaps": {
+                modality: sorted(n.rsplit("/", 1)[1] for n in parts if n.startswith(f"{modality}/heatmaps/"))
+                for modality in ("radiology", "pathology")
+            },
+        }
+
+    def delete(self, case_id: str) -> None:
+        """Remove a case, and every file that no other case uses."""
+        self.check(case_id)
+        with self._files:
+            freed = self._db.rows(
+                "SELECT sha256 FROM parts WHERE case_id = ?1 UNION SELECT sha256 FROM tiles WHERE case_id = ?1"
+                " UNION SELECT volume FROM jobs WHERE case_id = ?1 AND volume NOTNULL",
+                case_id,
+            )
+            with self._db.change() as db:
+                db.execute("DELETE FROM cases WHERE case_id = ?", (case_id,))
+                unused = [row[0] for row in freed if not db.execute(_REFERENCES, (row[0],)).fetchone()[0]]
+                db.executemany("DELETE FROM volumes WHERE sha256 = ?", [(sha,) for sha in unused])
+            for sha in unused:
+                self.blobs.remove(sha)
+
+    # What goes in
+
+    def room(self, size: int, case_id: Optional[str] = None) -> None:
+        """Raises InputTooLarge or OutOfMemory where ``size`` more bytes are more than may be kept."""
+        if case_id is not None:
+            used = self._db.number(
+                "SELECT coalesce((SELECT sum(bytes) FROM tiles WHERE case_id = ?1), 0)"
+                " + coalesce((SELECT sum(bytes) FROM parts WHERE case_id = ?1), 0)",
+                case_id,
+            )
+            if used + size > self._settings.max_case_bytes:
+                raise InputTooLarge("This case holds as much data as a case may.", "Send fewer tiles, or a new case.")
+        used = self._db.number(
+            "SELECT coalesce((SELECT sum(bytes) FROM tiles), 0) + coalesce((SELECT sum(bytes) FROM parts), 0)"
+            " + coalesce((SELECT sum(bytes) FROM volumes), 0)"
+        )
+        if used + size > self._settings.max_total_bytes:
+            raise OutOfMemory("The server holds as much data as it may.", "Delete cases that are done.")
+
+    def has_volume(self, sha256: str) -> bool:
+        routes.volume(sha256)
+        row = self._db.row("SELECT 1 FROM volumes WHERE sha256 = ?", sha256)
+        return row is not None and self.blobs.path(sha256).exists()
+
+    def add_volume(self, written: Written) -> None:
+        with self._kept([written]), self._db.change() as db:
+            db.execute("INSERT OR IGNORE INTO volumes VALUES (?, ?, ?)", (written.sha256, written.size, now()))
+
+    def check_slide(self, case_id: str, slide_id: str, mpp: float, height: int, width: int) -> None:
+        """Raises InvalidInput where the slide's earlier batches had another mpp or tile size."""
+        known = self._db.row("SELECT * FROM slides WHERE case_id = ? AND slide_id = ?", case_id, slide_id)
+        if known and (known["mpp"], known["height"], known["width"]) != (mpp, height, width):
+            raise InvalidInput(
+                "These tiles have another pixel size or tile size than the slide's earlier ones.",
+                "Send all tiles of one slide alike, or under another slide name.",
+            )
+
+    def add_tiles(
+        self, case_id: str, slide_id: str, mpp: float, height: int, width: int, count: int, written: Written
+    ) -> int:
+        """Keep one batch; tiles of the slide so far. The same batch again changes nothing."""
+        with self._kept([written]), self._db.change() as db:
+            self.check(case_id)
+            self.check_slide(case_id, slide_id, mpp, height, width)
+            db.execute("INSERT OR IGNORE INTO slides VALUES (?, ?, ?, ?, ?)", (case_id, slide_id, mpp, height, width))
+            db.execute(
+                "INSERT OR IGNORE INTO tiles (case_id, slide_id, sha256, count, bytes) VALUES (?, ?, ?, ?, ?)",
+                (case_id, slide_id, written.sha256, count, written.size),
+            )
+        return self._db.number("SELECT sum(count) FROM tiles WHERE case_id = ? AND slide_id = ?", case_id, slide_id)
+
+    def tile_frames(self, case_id: str, slide_id: str) -> tuple[str, ...]:
+        """SHA-256 of each batch of a slide, in the order they came."""
+        rows = self._db.rows(
+            "SELECT sha256 FROM tiles WHERE case_id = ? AND slide_id = ? ORDER BY seq", case_id, slide_id
+        )
+        return tuple(row[0] for row in rows)
+
+    # Parts
+
+    def part(self, case_id: str, name: str) -> Optional[Path]:
+        """The file of one part; None where the case has none."""
+        self.check(case_id)
+        row = self._db.row("SELECT sha256 FROM parts WHERE case_id = ? AND name = ?", case_id, name)
+        return None if row is None else self.blobs.path(row[0])
+
+    def parts(self, case_id: str) -> dict[str, Path]:
+        rows = self._db.rows("SELECT name, sha256 FROM parts WHERE case_id = ? ORDER BY name", case_id)
+        return {row["name"]: self.blobs.path(row["sha256"]) for row in rows}
+
+    def put_json(self, case_id: str, name: str, body: Mapping[str, Any]) -> None:
+        """Set a small part, for example the clinical fields."""
+        self.check(case_id)
+        data = json.dumps(body, allow_nan=False).encode()
+        self.room(len(data), case_id)
+        self._replace(case_id, name, {name: self.blobs.put("part", data)}, None, None)
+
+    def put_results(
+        self, case_id: str, modality: str, outputs: Mapping[str, Written], job_id: str, volume: Optional[str]
+    ) -> None:
+        """Set a modality's results and end its job, at once. Of a case deleted meanwhile nothing is kept."""
+        self._replace(case_id, modality, outputs, job_id, volume)
+
+    def _replace(
+        self, case_id: str, kind: str, outputs: Mapping[str, Written], job_id: Optional[str], volume: Optional[str]
+    ) -> None:
+        """Replace ``kind`` and everything under it. The fusion goes too: it was made from what there was before."""
+        rows = [(case_id, name, w.sha256, w.size, now()) for name, w in outputs.items()]
+        if volume is not None:
+            rows.append((case_id, f"{kind}/volume", volume, 0, now()))  # its bytes are counted in volumes
+        where = " FROM parts WHERE case_id = ? AND (name = ? OR name GLOB ? OR name = 'fusion')"
+        gone = (case_id, kind, f"{kind}/*")
+        with self._kept(outputs.values()):
+            with self._db.change() as db:
+                old = db.execute("SELECT sha256" + where, gone).fetchall()
+                db.execute("DELETE" + where, gone)
+                if db.execute("SELECT 1 FROM cases WHERE case_id = ?", (case_id,)).fetchone() is not None:
+                    db.executemany("INSERT INTO parts VALUES (?, ?, ?, ?, ?)", rows)
+                if job_id is not None:
+                    db.execute("UPDATE jobs SET state = 'done', ended = ? WHERE job_id = ?", (now(), job_id))
+            self._let_go(row[0] for row in old)
+
+    @contextmanager
+    def _kept(self, files: Iterable[Written]) -> Iterator[None]:
+        """Files adopted for the transaction inside; those that no row names after it are removed again."""
+        with self._files:
+            adopted = []
+            try:
+                for written in files:
+                    self.blobs.adopt(written)
+                    adopted.append(written.sha256)
+                yield
+            finally:
+                self._let_go(adopted)
+
+    def _let_go(self, hashes: Iterable[str]) -> None:
+        for sha256 in set(hashes):
+            used = self._db.number(_REFERENCES, sha256)
+            if not used and self._db.row("SELECT 1 FROM volumes WHERE sha256 = ?", sha256) is None:
+                self.blobs.remove(sha256)
+
+    # Jobs
+
+    def add_job(self, job_id: str, case_id: str, kind: str, request: Mapping[str, Any], volume: Optional[str]) -> None:
+        """Write a job down; it survives whatever happens from here on."""
+        try:
+            with self._db.change() as db:
+                db.execute(
+                    "INSERT INTO jobs (job_id, case_id, kind, request, volume, state, created)"
+                    " VALUES (?, ?, ?, ?, ?, 'queued', ?)",
+                    (job_id, case_id, kind, json.dumps(request), volume, now()),
+                )
+        except sqlite3.IntegrityError as fault:  # the case or the volume was deleted a moment ago
+            raise missing("case or volume") from fault
+
+    def start_job(self, job_id: str) -> None:
+        with self._db.change() as db:
+            db.execute("UPDATE jobs SET state = 'running', attempts = attempts + 1 WHERE job_id = ?", (job_id,))
+
+    def requeue_job(self, job_id: str) -> None:
+        """Back to the queue through no fault of the job, so this start does not count."""
+        with self._db.change() as db:
+            db.execute("UPDATE jobs SET state = 'queued', attempts = attempts - 1 WHERE job_id = ?", (job_id,))
+
+    def end_job(self, job_id: str, state: str, error: Optional[Mapping[str, str]] = None) -> None:
+        """End a job without a result; a job that has ended stays as it ended."""
+        text = None if error is None else json.dumps(error)
+        with self._db.change() as db:
+            db.execute(
+                "UPDATE jobs SET state = ?, error = ?, ended = ? WHERE job_id = ? AND state IN ('queued', 'running')",
+                (state, text, now(), job_id),
+            )
+
+    def jobs(self, where: str = "1", *values: Any) -> list[sqlite3.Row]:
+        """Rows of jobs in the order they came; ``where`` is code, never input."""
+        return self._db.rows(f"SELECT * FROM jobs WHERE {where} ORDER BY seq", *values)
+
+
+def _case(row: sqlite3.Row, parts: list[str]) -> dict[str, Any]:
+    held = {name: name in parts for name in ("radiology", "pathology", "clinical", "fusion")}
+    return {"case_id": row["case_id"], "synthetic": bool(row["synthetic"]), "created": row["created"], **held}

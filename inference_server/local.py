@@ -1,0 +1,177 @@
+"""LocalServer: a server of one's own on a free loopback port, for as long as a ``with`` block lasts.
+
+    with LocalServer(data_dir) as (url, token):
+        client = Client(url, token)
+
+The server is a process of its own. Its settings come through standard input, which then stays open as its lifeline:
+when the caller is gone, however it went, the server sees the end of it and leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Optional
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+from shared_models.contract import routes
+from shared_models.contract.client import Client
+from shared_models.contract.errors import LungXAIError, ModelUnavailable, ServerError, ServerTimeout
+
+from .settings import Settings
+
+_SOURCE = Path(__file__).parents[1]
+_START_S = 60.0
+_STOP_S = 10.0
+
+
+class LocalServer:
+    """A server process.
+
+    Parameters
+    ----------
+    data_dir : where it keeps its cases; None takes a temporary folder that goes with the server
+    ready_s : seconds to wait for the models; 0 does not wait
+    choices : fields of Settings; ``port`` is a free one unless given
+
+    Attributes
+    ----------
+    url, token : once it runs
+    process : the server's process
+    log : file with what the server wrote
+
+    Raises
+    ------
+    ServerError : it did not start; its last words are in the message.
+    ModelUnavailable : it runs but cannot load its models.
+    """
+
+    def __init__(self, data_dir: Optional[Path] = None, ready_s: float = 180.0, **choices: Any) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="lungxai-") if data_dir is None else None
+        self.data_dir = Path(self._temporary.name if self._temporary else data_dir or "")
+        self._choices = {"port": 0, **choices}
+        self._ready_s = ready_s
+        self.process: Optional[subprocess.Popen[str]] = None
+        self.url = self.token = ""
+        self.log = self.data_dir / "server.log"
+
+    def __enter__(self) -> tuple[str, str]:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self.url, self.token
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], fault: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process and wait until it answers, and until its models are loaded."""
+        from .server import ADDRESS_FILE, TOKEN_FILE
+
+        settings = Settings(data_dir=self.data_dir, **self._choices)
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        address = self.data_dir / ADDRESS_FILE
+        address.unlink(missing_ok=True)
+        paths = [str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "inference_server.local"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                text=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                start_new_session=True,  # Ctrl-C is for the caller, which then stops the server in order
+            )
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(settings.to_json()) + "\n")
+        self.process.stdin.flush()
+        give_up = time.monotonic() + _START_S
+        while not address.exists():
+            if self.process.poll() is not None:
+                raise ServerError(f"The server did not start. {self._last_words()}", "See `lungxai doctor`.")
+            if time.monotonic() > give_up:
+                raise ServerTimeout("The server takes too long to start.", "See `lungxai doctor`.")
+            time.sleep(0.02)
+        self.url = str(json.loads(address.read_text())["url"])
+        self.token = (self.data_dir / TOKEN_FILE).read_text().strip()
+        self._wait(give_up)
+
+    def stop(self) -> None:
+        """End the server in order, or by force where it does not end."""
+        if self.process is not None:
+            assert self.process.stdin is not None
+            try:
+                self.process.stdin.close()
+            except OSError:
+                pass
+            try:
+                self.process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def _wait(self, give_up: float) -> None:
+        opener = build_opener(ProxyHandler({}))
+        while True:
+            try:
+                opener.open(self.url + routes.HEALTHZ, timeout=5).close()
+                break
+            except (URLError, OSError):
+                if time.monotonic() > give_up or self.process is None or self.process.poll() is not None:
+                    raise ServerError(f"The server does not answer. {self._last_words()}") from None
+                time.sleep(0.05)
+        if self._ready_s <= 0:
+            return
+        give_up = time.monotonic() + self._ready_s
+        with Client(self.url, self.token) as client:
+            while True:
+                try:
+                    client.ready()
+                    return
+                except ModelUnavailable:
+                    if time.monotonic() > give_up or "server" in client.info()["problems"]:
+                        raise
+                    time.sleep(0.05)
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+        return lines[-1][-300:] if lines else ""
+
+
+def _main() -> int:
+    from .server import Server
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        server = Server(Settings.from_json(json.loads(sys.stdin.readline())), quiet=True)
+    except LungXAIError as fault:
+        print(fault, file=sys.stderr)
+        return 1
+
+    def lifeline() -> None:
+        sys.stdin.read()
+        server.stop()
+
+    threading.Thread(target=lifeline, daemon=True).start()
+    return server.run()
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

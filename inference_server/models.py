@@ -1,0 +1,172 @@
+"""The models of one worker, behind the interface that the worker calls.
+
+A Backend is made by a "module:function" of Settings.backend; this module's load() is the one that ships. A modality
+whose bundle is missing or broken is a problem of that modality alone: the other one still works.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable, Protocol
+
+from shared_models.contract.errors import LungXAIError, ModelUnavailable
+from shared_models.contract.results import Heatmap, LabelVolume, PathologyResult, RadiologyResult
+from shared_models.contract.values import Array, CTVolume
+
+Progress = Callable[[str, float], None]
+Cancel = Callable[[], bool]
+
+
+class CTAnswer(Protocol):
+    """What a CT job makes; ct_pipeline.CTAnalysis is one."""
+
+    @property
+    def result(self) -> RadiologyResult: ...
+    @property
+    def mask(self) -> LabelVolume: ...
+    @property
+    def heatmaps(self) -> Mapping[str, Heatmap]: ...
+
+
+class Backend(Protocol):
+    """The models of one device.
+
+    ``models`` holds one dict a model (model_id, modality, coverage, calibrated, weights_sha256);
+    ``problems`` says for a modality why it cannot be had.
+    """
+
+    device: str
+    models: Sequence[Mapping[str, Any]]
+    problems: Mapping[str, LungXAIError]
+
+    def analyse_ct(
+        self,
+        volume: CTVolume,
+        *,
+        points_lps_mm: Sequence[Any],
+        boxes_lps_mm: Sequence[Any],
+        explain: Sequence[str],
+        progress: Progress,
+        cancelled: Cancel,
+    ) -> CTAnswer: ...
+
+    def tile_probabilities(self, pixels: Array) -> Array:
+        """float32 (n, 5) of uint8 (n, h, w, 3); NaN outside the coverage."""
+        ...
+
+    def slide_result(
+        self, slide_id: str, mpp: float, tile_px: tuple[float, float], origin_px: Array, probabilities: Array
+    ) -> PathologyResult: ...
+
+    def slide_heatmap(
+        self,
+        method: str,
+        result: PathologyResult,
+        pixels: Callable[[int, int], Array],
+        *,
+        progress: Progress,
+        cancelled: Cancel,
+    ) -> Heatmap:
+        """One heatmap of a slide; ``pixels(start, stop)`` gives the tiles in the result's order."""
+        ...
+
+
+class DeviceMissing(ModelUnavailable):
+    """The device that was asked for is not there; crosses the wire as ModelUnavailable."""
+
+    def body(self) -> dict[str, str]:
+        return {**super().body(), "code": "ModelUnavailable"}
+
+
+def loader(name: str) -> Callable[[Path, str, int], Backend]:
+    """The function behind "module:function"."""
+    module, _, function = name.partition(":")
+    found: Callable[[Path, str, int], Backend] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def resolved_device(asked: str) -> str:
+    """The device that will run: what was asked for, or the best there is for "auto". Never another one.
+
+    Raises
+    ------
+    DeviceMissing : this machine has no such device.
+    """
+    import torch
+
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if asked == "auto":
+        return next(name for name, present in there.items() if present)
+    if not there.get(asked, False):
+        have = ", ".join(name for name, present in there.items() if present)
+        raise DeviceMissing(
+            f"The device {asked} was asked for, and this machine or its torch has none.",
+            f"Use --device auto, or one of: {have}. `lungxai doctor` says more.",
+        )
+    return asked
+
+
+class ModelSet:
+    """The models that ship: CT and slide pipelines of shared_models, on one device.
+
+    Parameters
+    ----------
+    root : folder of model bundles
+    device : "cpu", "cuda" or "mps"; resolved, never "auto"
+    """
+
+    def __init__(self, root: Path, device: str) -> None:
+        self.device = device
+        self.problems: dict[str, LungXAIError] = {}
+        self.models = described(root)
+        self._ct = self._loaded("radiology", lambda: _ct_models(root, device))
+        self._slide = self._loaded("pathology", lambda: _slide_model(root, device))
+
+    def _loaded(self, modality: str, load: Callable[[], Any]) -> Any:
+        try:
+            return load()
+        except LungXAIError as fault:
+            self.problems[modality] = fault
+        except ImportError as fault:
+            self.problems[modality] = ModelUnavailable(
+                f"A package that {modality} needs is not installed: {fault.name}.", "Run `lungxai doctor`."
+            )
+        return None
+
+    def _of(self, modality: str, model: Any) -> Any:
+        if model is None:
+            raise self.problems[modality]
+        return model
+
+    def analyse_ct(
+        self,
+        volume: CTVolume,
+        *,
+        points_lps_mm: Sequence[Any],
+        boxes_lps_mm: Sequence[Any],
+        explain: Sequence[str],
+        progress: Progress,
+        cancelled: Cancel,
+    ) -> CTAnswer:
+        from shared_models.ct_pipeline import analyse_ct
+
+        answer: CTAnswer = analyse_ct(
+            volume,
+            self._of("radiology", self._ct),
+            points_lps_mm=points_lps_mm,
+            boxes_lps_mm=boxes_lps_mm,
+            explain=explain,
+            progress=progress,
+            cancelled=cancelled,
+        )
+        return answer
+
+    def tile_probabilities(self, pixels: Array) -> Array:
+        probabilities: Array = self._of("pathology", self._slide).probabilities(pixels)
+        return probabilities

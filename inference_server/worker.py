@@ -1,0 +1,260 @@
+"""The worker process: holds the models of one device and computes; nothing here touches HTTP or the database.
+
+in   ("run", Task)   ("cancel", job_id)   ("stop",)
+out  ("ready", device, models, problems)  |  ("unavailable", error body, fatal), and then it leaves
+     ("progress", job_id, stage, fraction)
+     ("done", job_id, {part: Written})  |  ("failed", job_id, error body)  |  ("cancelled", job_id)
+
+A thread reads the pipe, so that a cancel is seen by the pipelines' ``cancelled`` while the main thread computes, and
+so that the worker leaves when the server is gone, whatever it is doing. Results are written to tmp/ and named in
+"done"; only the server moves them into its record.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Optional
+
+from shared_models.contract.codec import decode, encode
+from shared_models.contract.errors import Cancelled, InvalidInput, LungXAIError, OutOfMemory, ServerError
+from shared_models.contract.jsonforms import to_json
+from shared_models.contract.values import CTVolume
+
+from .batcher import Batcher
+from .blobs import Blobs, Written, disk_full
+from .engine import Task
+from .models import Backend, DeviceMissing, loader
+from .settings import Settings
+from .slides import SlideTask
+
+log = logging.getLogger("lungxai.worker")
+_PROGRESS_EVERY_S = 0.1
+
+
+def run(pipe: Any, settings: Settings) -> None:
+    """The process's whole life."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server says when to stop
+    os.umask(0o077)
+    if hasattr(os, "nice"):
+        os.nice(settings.worker_nice)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    inbox = _Inbox(pipe)
+    try:
+        backend = loader(settings.backend)(settings.models, settings.device, settings.model_threads)
+    except LungXAIError as fault:
+        pipe.send(("unavailable", fault.body(), isinstance(fault, DeviceMissing)))
+        return
+    problems = {modality: fault.body() for modality, fault in backend.problems.items()}
+    pipe.send(("ready", backend.device, list(backend.models), problems))
+    Worker(pipe, inbox, backend, settings).work()
+
+
+class _Inbox:
+    """What the server says, read by a thread of its own."""
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self.tasks: queue.SimpleQueue[Optional[Task]] = queue.SimpleQueue()
+        self.cancelled: set[str] = set()
+        threading.Thread(target=self._read, name="inbox", daemon=True).start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                what, *rest = self._pipe.recv()
+            except (EOFError, OSError):
+                os._exit(0)  # the server is gone: nobody wants the answer
+            if what == "run":
+                self.tasks.put(*rest)
+            elif what == "cancel":
+                self.cancelled.add(*rest)
+            else:
+                os._exit(0)
+
+
+class Worker:
+    """Takes tasks from the inbox; slides that are there together share their model calls."""
+
+    def __init__(self, pipe: Any, inbox: _Inbox, backend: Backend, settings: Settings) -> None:
+        self._pipe = pipe
+        self._inbox = inbox
+        self._backend = backend
+        self._blobs = Blobs(settings.data_dir)
+        self._max_decoded = settings.max_decoded_bytes
+        self._batcher = Batcher(settings.tile_batch)
+        self._slides: dict[str, SlideTask] = {}
+        self._told: dict[str, tuple[float, str]] = {}
+
+    def work(self) -> None:
+        while True:
+            self._take(block=not self._slides)
+            if self._slides:
+                self._one_batch()
+
+    def _take(self, block: bool) -> None:
+        """Every task that is there; waits for one where there is nothing else to do."""
+        while True:
+            try:
+                task = self._inbox.tasks.get(block=block)
+            except queue.Empty:
+                return
+            assert task is not None
+            if task.kind == "radiology":
+                with self._answering(task):
+                    self._send("done", task.job_id, self._radiology(task))
+            else:
+                with self._answering(task):
+                    self._open(task)
+            block = False
+
+    # CT
+
+    def _radiology(self, task: Task) -> dict[str, Written]:
+        assert task.volume is not None
+        self._progress(task.job_id, "reading the CT", 0.0)
+        volume = decode(self._blobs.path(task.volume).read_bytes(), self._max_decoded)
+        if not isinstance(volume, CTVolume):
+            raise InvalidInput("This is not a CT volume.", "Send the CT again.")
+        request = task.request
+        done = self._backend.analyse_ct(
+            volume,
+            points_lps_mm=[tuple(point) for point in request["points_lps_mm"]],
+            boxes_lps_mm=[tuple(tuple(corner) for corner in box) for box in request["boxes_lps_mm"]],
+            explain=tuple(request["explain"]),
+            progress=lambda stage, fraction: self._progress(task.job_id, stage, fraction),
+            cancelled=lambda: task.job_id in self._inbox.cancelled,
+        )
+        self._stop_if_cancelled(task)
+        outputs = {"radiology": self._json(task, done.result), "radiology/mask": self._frame(task, done.mask)}
+        for method, heatmap in done.heatmaps.items():
+            outputs[f"radiology/heatmaps/{method}"] = self._frame(task, heatmap)
+        return outputs
+
+    # Slides
+
+    def _open(self, task: Task) -> None:
+        slide = SlideTask(task, [self._blobs.path(sha) for sha in task.frames], self._max_decoded)
+        self._slides[task.job_id] = slide
+        self._batcher.add(task.job_id, slide.count, slide.shape)
+        self._progress(task.job_id, "classifying tiles", 0.0)
+
+    def _one_batch(self) -> None:
+        """One model call with tiles of every open slide, then the end of each slide that is complete."""
+        for slide in list(self._slides.values()):
+            with self._answering(slide.task):
+                self._stop_if_cancelled(slide.task)
+        shares = self._batcher.next()
+        if not shares:
+            return
+        import numpy as np
+
+        slides = [self._slides[share.job_id] for share in shares]
+        try:
+            pixels = [slide.pixels(share.start, share.stop) for slide, share in zip(slides, shares)]
+            probabilities = self._backend.tile_probabilities(np.concatenate(pixels))
+        except Exception as fault:
+            for slide in slides:
+                with self._answering(slide.task):
+                    raise fault
+            return
+        start = 0
+        for slide, share in zip(slides, shares):
+            stop = start + share.stop - share.start
+            slide.probabilities[share.start : share.stop] = probabilities[start:stop]
+            start = stop
+            slide.done = share.stop
+            whole = 0.5 if slide.task.request["explain"] else 1.0
+            self._progress(slide.task.job_id, "classifying tiles", whole * slide.done / slide.count)
+            if slide.done == slide.count:
+                with self._answering(slide.task):
+                    self._finish(slide)
+
+    def _finish(self, slide: SlideTask) -> None:
+        task = slide.task
+        result = self._backend.slide_result(
+            slide.slide_id, slide.mpp, slide.tile_px, slide.origin_px, slide.probabilities
+        )
+        outputs = {"pathology": self._json(task, result)}
+        methods = task.request["explain"]
+        for place, method in enumerate(methods):
+            heatmap = self._backend.slide_heatmap(
+                method,
+                result,
+                slide.pixels,
+                progress=lambda stage, fraction, place=place: self._progress(
+                    task.job_id, stage, 0.5 + 0.5 * (place + fraction) / len(methods)
+                ),
+                cancelled=lambda: task.job_id in self._inbox.cancelled,
+            )
+            outputs[f"pathology/heatmaps/{method}"] = self._frame(task, heatmap)
+            self._stop_if_cancelled(task)
+        self._slides.pop(task.job_id)
+        self._send("done", task.job_id, outputs)
+
+    # Answers
+
+    @contextmanager
+    def _answering(self, task: Task) -> Iterator[None]:
+        """Whatever is raised inside becomes this job's end, in words for its reader."""
+        answer: tuple[Any, ...]
+        try:
+            yield
+            return
+        except Cancelled:
+            answer = ("cancelled", task.job_id)
+        except Exception as fault:
+            answer = ("failed", task.job_id, _in_words(fault).body())
+        self._slides.pop(task.job_id, None)
+        self._batcher.remove(task.job_id)
+        self._blobs.forget(task.job_id)
+        self._send(*answer)
+
+    def _stop_if_cancelled(self, task: Task) -> None:
+        if task.job_id in self._inbox.cancelled:
+            raise Cancelled("The job was cancelled.", "")
+
+    def _progress(self, job_id: str, stage: str, fraction: float) -> None:
+        """Tell the server, at most ten times a second unless the stage changes."""
+        at, last = self._told.get(job_id, (0.0, ""))
+        now = time.monotonic()
+        if stage != last or now - at >= _PROGRESS_EVERY_S:
+            self._told[job_id] = (now, stage)
+            self._send("progress", job_id, stage, min(1.0, max(0.0, float(fraction))))
+
+    def _send(self, what: str, job_id: str, *rest: Any) -> None:
+        if what != "progress":
+            self._told.pop(job_id, None)
+            self._inbox.cancelled.discard(job_id)
+        self._pipe.send((what, job_id, *rest))
+
+    def _json(self, task: Task, value: Any) -> Written:
+        return self._blobs.put(task.job_id, json.dumps(to_json(value), allow_nan=False).encode())
+
+    def _frame(self, task: Task, value: Any) -> Written:
+        return self._blobs.put(task.job_id, encode(value))
+
+
+def _in_words(fault: Exception) -> LungXAIError:
+    """A fault as an error for the job's reader; the log says where it was raised, never what it was raised with."""
+    if isinstance(fault, LungXAIError):
+        return fault
+    # torch's own class is not imported for this: a worker of another backend has no torch.
+    if isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError":
+        return OutOfMemory("There is not enough memory for this job.", "Crop the CT, or send it to a larger machine.")
+    if isinstance(fault, OSError) and fault.errno == errno.ENOSPC:
+        return disk_full()
+    trace = fault.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "?" if trace is None else f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+    log.error("a job failed: %s at %s", type(fault).__name__, where)
+    return ServerError("The models could not process this job.", f"Report this: {type(fault).__name__} at {where}.")
