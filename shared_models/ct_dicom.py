@@ -2,7 +2,7 @@
 
 surveyed()      headers only: which files are CT slices, and what else lies there
 series_choice() the series to try, best first
-read_dicom()    survey -> choice -> stack (ct_stack.py) -> pixels
+read_dicom()    survey -> choice -> stack (ct_stack.py) -> pixels (ct_pixels.py)
 
 Headers are read before any pixel, and the whole size is checked before memory is taken. A file that is damaged
 stops the reading even at the end of the stack, where its absence would otherwise not show. No message or note
@@ -12,20 +12,21 @@ holds a name, an identifier, or a path.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import stat
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
-
-import numpy as np
+from typing import Any
 
 from .contract.errors import InputTooLarge, InvalidInput, LungXAIError
-from .contract.values import Array, CTVolume
+from .contract.values import CTVolume
+from .ct_pixels import read_voxels, same_pixels
 from .ct_slices import Slice, slices_of
 from .ct_stack import stacked
 
@@ -71,8 +72,7 @@ def read_dicom(path: Path) -> tuple[CTVolume, tuple[str, ...]]:
     BadGeometry, SpacingUnknown : the slices make no regular stack.
     InputTooLarge : more than 2048 rows, columns or slices, or 2 GiB.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote values, which may be a patient's
+    with _discreet():
         survey = surveyed(path)
         if survey.damaged:
             raise InvalidInput(
@@ -88,11 +88,11 @@ def read_dicom(path: Path) -> tuple[CTVolume, tuple[str, ...]]:
                 if slices[0].series_uid in survey.faults:
                     raise survey.faults[slices[0].series_uid]
                 _check_size(slices)
-                ordered, affine, found = stacked(slices, _same_pixels)
+                ordered, affine, found = stacked(slices, same_pixels)
             except LungXAIError as refusal:
                 refusals.append(refusal)
                 continue
-            voxels, more = _voxels(ordered)
+            voxels, more = read_voxels(ordered)
             volume = CTVolume(voxels, affine, ordered[0].series_uid or "dicom")
             return volume, (*_told(survey, len(choices), len(ordered), refusals), *found, *more)
         raise refusals[0]
@@ -126,16 +126,16 @@ def surveyed(path: Path) -> Survey:
         except _Damaged:
             survey.damaged += 1
             continue
-        reason = _not_a_slice(dataset)
-        if reason:
-            survey.left_out[reason] += 1
-            continue
         try:
-            survey.slices += slices_of(dataset, file, pixel_bytes)
+            reason = _not_a_slice(dataset)
+            if reason:
+                survey.left_out[reason] += 1
+            else:
+                survey.slices += slices_of(dataset, file, pixel_bytes)
         except LungXAIError as fault:
             survey.faults.setdefault(str(dataset.get("SeriesInstanceUID") or ""), fault)
-        except (ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError, OverflowError):
-            survey.damaged += 1  # a CT image without the elements that every CT image has
+        except Exception:  # values are parsed here for the first time: whatever is raised, the header is not readable
+            survey.damaged += 1
     return survey
 
 
@@ -160,6 +160,23 @@ def series_choice(survey: Survey) -> list[list[Slice]]:
         return not computed, bool(abs(slices[0].normal[2]) > 0.7), len(slices)
 
     return sorted(series.values(), key=rank, reverse=True)
+
+
+@contextlib.contextmanager
+def _discreet() -> Iterator[None]:
+    """Silence pydicom in this thread: its warnings and log records quote values, which may be a patient's."""
+    here, log = threading.get_ident(), logging.getLogger("pydicom")
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
+    log.addFilter(elsewhere)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.removeFilter(elsewhere)
 
 
 class _LeftOut(Exception):
@@ -209,7 +226,8 @@ def _header(file: Path) -> tuple[Any, int]:
                     raise _LeftOut("deflated DICOM objects that are no CT images")
                 raise InvalidInput("The DICOM files are deflated.", "Export them as Explicit VR Little Endian.")
             dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=bare, specific_tags=_TAGS)
-            return dataset, size - stream.tell()
+            element = 8 if dataset.original_encoding[0] else 12  # the head of Pixel Data itself: implicit, explicit VR
+            return dataset, size - stream.tell() - element
     except (_LeftOut, _Damaged, LungXAIError):
         raise
     except Exception:  # the parser meets hostile bytes: whatever it raises, the file is not readable
@@ -250,74 +268,3 @@ def _check_size(slices: list[Slice]) -> None:
             f"{MAX_SIDE} each way and 2 GiB in all are allowed.",
             "Crop it, or choose a series with thicker slices.",
         )
-
-
-def _same_pixels(one: Slice, other: Slice) -> bool:
-    first, second = _hu(one), _hu(other)
-    return first is not None and second is not None and np.array_equal(first, second)
-
-
-def _voxels(ordered: list[Slice]) -> tuple[Array, list[str]]:
-    voxels = np.empty((len(ordered), ordered[0].rows, ordered[0].columns), np.int16)
-    damaged, clipped = 0, 0
-    for index, one in enumerate(ordered):
-        hu = _hu(one)
-        if hu is None or hu.shape != voxels.shape[1:] or not np.isfinite(hu).all():
-            damaged += 1
-            continue
-        clipped += int(((hu < -32768) | (hu > 32767)).sum())
-        voxels[index] = np.clip(np.rint(hu), -32768, 32767) if hu.dtype.kind == "f" else np.clip(hu, -32768, 32767)
-    if damaged:
-        raise InvalidInput(
-            f"The pixels of {damaged} of {len(ordered)} slices are cut short or damaged.",
-            "Copy or export the series again.",
-        )
-    notes = [f"{clipped} voxels lay outside the 16-bit range and were clipped."] if clipped else []
-    return voxels, notes
-
-
-def _hu(one: Slice) -> Optional[Array]:
-    """HU of one slice (rows, columns), int32 or float64; None where the pixels are damaged.
-
-    Raises
-    ------
-    InvalidInput : the compression has no decoder here.
-    """
-    from pydicom.pixels import get_decoder, pixel_array
-
-    compressed = one.transfer_syntax.is_compressed
-    if not compressed or get_decoder(one.transfer_syntax).is_available:
-        try:
-            index = 0 if one.frame is None else one.frame
-            stored = pixel_array(one.path, index=index)
-            return one.to_hu(stored)
-        except Exception:  # decoders meet hostile bytes: whatever they raise, the slice is not readable
-            if not compressed:
-                return None
-    return _hu_by_itk(one)
-
-
-def _hu_by_itk(one: Slice) -> Optional[Array]:
-    """ITK brings its own decoders, such as lossless JPEG; it reads single-frame files only."""
-    try:
-        import SimpleITK
-
-        if one.frame is not None:
-            raise ImportError
-    except ImportError:
-        raise InvalidInput(
-            f"The CT is compressed ({one.transfer_syntax.name}) and there is no decoder for it here.",
-            "Install the decoders (pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg pyjpegls), "
-            "or export the series uncompressed.",
-        ) from None
-    reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(one.path))
-    try:
-        reader.ReadImageInformation()
-        if reader.GetNumberOfComponents() != 1 or tuple(reader.GetSize()) != (one.columns, one.rows, 1):
-            return None
-        values = SimpleITK.GetArrayFromImage(reader.Execute())[0]
-    except RuntimeError:
-        return None
-    return values.astype(np.float64 if values.dtype.kind == "f" else np.int32)

@@ -1,6 +1,6 @@
 """The one door for CT input: read_ct() takes what the user has and gives a CTVolume, or says what is wrong.
 
-DICOM   a folder with its sub-folders, or one file        ct_dicom.py, ct_slices.py, ct_stack.py
+DICOM   a folder with its sub-folders, or one file        ct_dicom.py, ct_slices.py, ct_stack.py, ct_pixels.py
 NRRD    .nrrd with its data inside                         ct_files.py
 NIfTI   .nii, .nii.gz                                      ct_files.py
 Refused .nhdr, .mhd, .mha, .hdr/.img, pictures, archives

@@ -44,6 +44,7 @@ class Slice:
     position : LPS mm (3,), centre of the first pixel
     along_row, along_column : unit vectors (3,): where the column index, the row index grows
     pixel_mm : (between columns, between rows)
+    bare : the file has no meta header, so ``transfer_syntax`` is inferred
     thickness_mm : SliceThickness, or None
     slope, intercept : stored value -> HU
     padding : stored value that means "no data", or None
@@ -58,6 +59,7 @@ class Slice:
     study: str
     image_type: tuple[str, ...]
     transfer_syntax: Any
+    bare: bool
     rows: int
     columns: int
     position: Array
@@ -103,7 +105,7 @@ def slices_of(dataset: Any, path: Path, pixel_bytes: int) -> list[Slice]:
     InvalidInput : intact, but no HU image. BadGeometry, SpacingUnknown : placed nowhere.
     InputTooLarge : more than MAX_FRAMES frames.
     """
-    from pydicom.uid import ImplicitVRLittleEndian
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     rows, columns, bits = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsAllocated)
     if min(rows, columns) < 1 or bits not in (8, 16, 32):
@@ -121,7 +123,10 @@ def slices_of(dataset: Any, path: Path, pixel_bytes: int) -> list[Slice]:
         raise BadGeometry(
             "A multi-frame file does not say where its images lie.", "Export the series as single-frame CT images."
         )
-    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", ImplicitVRLittleEndian)
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    bare = syntax is None
+    if bare:
+        syntax = ImplicitVRLittleEndian if dataset.original_encoding[0] else ExplicitVRLittleEndian
     if not syntax.is_compressed and pixel_bytes < rows * columns * frames * bits // 8:
         raise ValueError("cut short")
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
@@ -131,6 +136,7 @@ def slices_of(dataset: Any, path: Path, pixel_bytes: int) -> list[Slice]:
         "patient": str(dataset.get("PatientID") or ""),
         "study": str(dataset.get("StudyInstanceUID") or ""),
         "transfer_syntax": syntax,
+        "bare": bare,
         "rows": rows,
         "columns": columns,
         "bits": bits,
