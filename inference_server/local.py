@@ -10,13 +10,13 @@ when the caller is gone, however it went, the server sees the end of it and leav
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
@@ -41,6 +41,7 @@ class LocalServer:
     ----------
     data_dir : where it keeps its cases; None takes a temporary folder that goes with the server
     ready_s : seconds to wait for the models; 0 does not wait
+    environment : variables added to the server's own
     choices : fields of Settings; ``port`` is a free one unless given
 
     Attributes
@@ -55,11 +56,18 @@ class LocalServer:
     ModelUnavailable : it runs but cannot load its models.
     """
 
-    def __init__(self, data_dir: Optional[Path] = None, ready_s: float = 180.0, **choices: Any) -> None:
+    def __init__(
+        self,
+        data_dir: Optional[Path] = None,
+        ready_s: float = 180.0,
+        environment: Optional[Mapping[str, str]] = None,
+        **choices: Any,
+    ) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="lungxai-") if data_dir is None else None
         self.data_dir = Path(self._temporary.name if self._temporary else data_dir or "")
         self._choices = {"port": 0, **choices}
         self._ready_s = ready_s
+        self._environment = dict(environment or {})
         self.process: Optional[subprocess.Popen[str]] = None
         self.url = self.token = ""
         self.log = self.data_dir / "server.log"
@@ -85,7 +93,8 @@ class LocalServer:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         address = self.data_dir / ADDRESS_FILE
         address.unlink(missing_ok=True)
-        paths = [str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, **self._environment}
+        paths = [str(_SOURCE), *filter(None, [environment.get("PYTHONPATH")])]
         with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "inference_server.local"],
@@ -93,7 +102,7 @@ class LocalServer:
                 stdout=log,
                 stderr=log,
                 text=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env={**environment, "PYTHONPATH": os.pathsep.join(paths)},
                 start_new_session=True,  # Ctrl-C is for the caller, which then stops the server in order
             )
         assert self.process.stdin is not None
@@ -156,9 +165,9 @@ class LocalServer:
 
 
 def _main() -> int:
-    from .server import Server
+    from .server import Server, log_to_stderr
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to_stderr()
     try:
         server = Server(Settings.from_json(json.loads(sys.stdin.readline())), quiet=True)
     except LungXAIError as fault:

@@ -7,6 +7,8 @@ whose bundle is missing or broken is a problem of that modality alone: the other
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Protocol
@@ -14,6 +16,9 @@ from typing import Any, Callable, Protocol
 from shared_models.contract.errors import LungXAIError, ModelUnavailable
 from shared_models.contract.results import Heatmap, LabelVolume, PathologyResult, RadiologyResult
 from shared_models.contract.values import Array, CTVolume
+from shared_models.model_bundle import Bundle
+
+log = logging.getLogger("lungxai.worker")
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -170,3 +175,68 @@ class ModelSet:
     def tile_probabilities(self, pixels: Array) -> Array:
         probabilities: Array = self._of("pathology", self._slide).probabilities(pixels)
         return probabilities
+
+    def slide_result(
+        self, slide_id: str, mpp: float, tile_px: tuple[float, float], origin_px: Array, probabilities: Array
+    ) -> PathologyResult:
+        from shared_models.slide_pipeline import slide_result
+
+        result: PathologyResult = slide_result(
+            slide_id, mpp, tile_px, origin_px, probabilities, self._of("pathology", self._slide).provenance
+        )
+        return result
+
+
+def described(root: Path) -> list[dict[str, Any]]:
+    """What /v1/info says of every model under ``root`` that is whole."""
+    found = []
+    for path in sorted(root.glob("*/configs/metadata.json")):
+        try:
+            bundle = Bundle.load(path.parents[1])
+        except LungXAIError as fault:
+            log.warning("%s", fault.message)
+            continue
+        found.append(
+            {
+                "model_id": bundle.model_id,
+                "modality": bundle.own["modality"],
+                "coverage": list(bundle.own["coverage"]),
+                "calibrated": bundle.own["calibrated"],
+                "weights_sha256": bundle.weights_sha256,
+            }
+        )
+    return found
+
+
+def _ct_models(root: Path, device: str) -> Any:
+    from shared_models.ct_pipeline import CTModels
+
+    return CTModels.load(root, device)
+
+
+def _slide_model(root: Path, device: str) -> Any:
+    from shared_models.slide_pipeline import SlideModel
+
+    return SlideModel.load(root, device)
+
+
+def load(models: Path, device: str, threads: int) -> Backend:
+    """The backend of ``lungxai serve``.
+
+    Raises
+    ------
+    DeviceMissing : ``device`` was asked for and is not there.
+    ModelUnavailable : torch is not installed, or no modality has a model.
+    """
+    # Before torch and ONNX Runtime are loaded, which read it then.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        resolved = resolved_device(device)
+        import torch
+    except ImportError as fault:
+        raise ModelUnavailable(f"{fault.name} is not installed.", "Run `lungxai doctor`.") from fault
+    torch.set_num_threads(threads)
+    backend = ModelSet(models, resolved)
+    if set(backend.problems) == {"radiology", "pathology"}:
+        raise backend.problems["radiology"]
+    return backend

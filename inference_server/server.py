@@ -161,9 +161,15 @@ def _bound(host: str, port: int) -> socket.socket:
     return bound
 
 
+def log_to_stderr() -> None:
+    """One line an event; uvicorn speaks only when something is wrong."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
 def main(settings: Settings, quiet: bool = False) -> int:
     """Run a server in this process; the exit code. Errors are printed with their remedy."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to_stderr()
     try:
         return Server(settings, quiet).run()
     except LungXAIError as fault:

@@ -1,4 +1,4 @@
-"""A backend without models, for tests of the server: ``Settings(backend="tests.fake_models:load")``.
+"""A backend without models, for tests of the server: ``Settings(backend="fake_models:load")``.
 
 What a CT job does is said by its series_uid, commands parted by spaces:
   sleep=S       work for S seconds, in steps of 20 ms that look at ``cancelled``

@@ -1,0 +1,146 @@
+"""Cases: rows and files change together; deleting takes what no other case uses and nothing else."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inference_server.cases import Cases
+from inference_server.settings import Settings
+from shared_models.contract.errors import InputTooLarge, InvalidInput, OutOfMemory, RequestError, ServerBusy, ServerError
+
+
+@pytest.fixture
+def cases(tmp_path):
+    opened = Cases(Settings(data_dir=tmp_path))
+    yield opened
+    opened.close()
+
+
+def volume(cases: Cases, content: bytes) -> str:
+    written = cases.blobs.put("upload", content)
+    cases.add_volume(written)
+    return written.sha256
+
+
+def done(cases: Cases, case_id: str, job_id: str, sha256: str, **outputs: bytes) -> None:
+    cases.add_job(job_id, case_id, "radiology", {"volume": sha256}, sha256)
+    files = {name.replace("_", "/"): cases.blobs.put(job_id, data) for name, data in outputs.items()}
+    cases.put_results(case_id, "radiology", files, job_id, sha256)
+
+
+def files(cases: Cases) -> int:
+    return len(list(cases.blobs.root.glob("*/*")))
+
+
+def test_a_case_is_there_with_what_it_holds(cases) -> None:
+    case_id = cases.create(None, synthetic=True)
+    sha256 = volume(cases, b"ct")
+    done(cases, case_id, "job-1", sha256, radiology=b"{}", radiology_mask=b"m", radiology_heatmaps_gradcam=b"h")
+    held = cases.get(case_id)
+    assert held["synthetic"] and held["radiology"] and not held["pathology"] and held["volume"] == sha256
+    assert held["heatmaps"] == {"radiology": ["gradcam"], "pathology": []}
+    assert [c["case_id"] for c in cases.all()] == [case_id]
+    assert cases.part(case_id, "radiology/mask").read_bytes() == b"m"
+    assert [row["state"] for row in cases.jobs()] == ["done"]
+
+
+def test_new_results_replace_the_old_ones_and_the_fusion_made_from_them(cases) -> None:
+    case_id = cases.create("c", False)
+    sha256 = volume(cases, b"ct")
+    done(cases, case_id, "job-1", sha256, radiology=b"1", radiology_heatmaps_gradcam=b"h")
+    cases.put_json(case_id, "fusion", {"a": 1})
+    done(cases, case_id, "job-2", sha256, radiology=b"2")
+    assert set(cases.parts(case_id)) == {"radiology", "radiology/volume"}
+    assert files(cases) == 2  # the CT and the new result
+
+
+def test_a_shared_file_stays_until_its_last_case_goes(cases) -> None:
+    sha256 = volume(cases, b"ct")
+    for number in (1, 2):
+        done(cases, cases.create(f"c{number}", False), f"job-{number}", sha256, radiology=b"same")
+    assert files(cases) == 2
+    cases.delete("c1")
+    assert files(cases) == 2 and cases.has_volume(sha256) and cases.part("c2", "radiology").exists()
+    cases.delete("c2")
+    assert files(cases) == 0 and not cases.has_volume(sha256) and cases.jobs() == []
+
+
+def test_the_result_of_a_deleted_case_is_not_kept(cases) -> None:
+    case_id = cases.create("c", False)
+    written = cases.blobs.put("job-1", b"late")
+    cases.delete(case_id)
+    cases.put_results(case_id, "radiology", {"radiology": written}, "job-1", None)
+    assert files(cases) == 0
+
+
+def test_a_batch_sent_twice_counts_once_and_must_agree_with_its_slide(cases) -> None:
+    cases.create("c", False)
+    for _ in range(2):
+        assert cases.add_tiles("c", "s", 0.5, 256, 256, 7, cases.blobs.put("upload", b"tiles")) == 7
+    assert cases.add_tiles("c", "s", 0.5, 256, 256, 3, cases.blobs.put("upload", b"more")) == 10
+    with pytest.raises(InvalidInput, match="another pixel size"):
+        cases.add_tiles("c", "s", 0.25, 256, 256, 3, cases.blobs.put("upload", b"other"))
+    assert files(cases) == 2 and len(cases.tile_frames("c", "s")) == 2
+    assert cases.get("c")["slides"] == [{"slide_id": "s", "mpp": 0.5, "tiles": 10}]
+
+
+def test_names_are_unique_and_safe_and_missing_ones_are_404(cases) -> None:
+    cases.create("c", False)
+    with pytest.raises(InvalidInput, match="already"):
+        cases.create("c", False)
+    with pytest.raises(InvalidInput):
+        cases.create("../c", False)
+    with pytest.raises(RequestError) as fault:
+        cases.get("other")
+    assert fault.value.status == 404
+
+
+def test_quotas(tmp_path) -> None:
+    cases = Cases(Settings(data_dir=tmp_path, max_cases=1, max_case_bytes=10, max_total_bytes=15))
+    cases.create("c", False)
+    with pytest.raises(ServerBusy):
+        cases.create("d", False)
+    cases.add_tiles("c", "s", 0.5, 8, 8, 1, cases.blobs.put("upload", b"8 bytes."))
+    with pytest.raises(InputTooLarge):
+        cases.room(3, "c")
+    with pytest.raises(OutOfMemory):
+        cases.room(8)
+    cases.room(2, "c")
+    cases.close()
+
+
+def test_two_servers_cannot_have_one_folder(cases, tmp_path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from inference_server.cases import Cases;"
+        "from inference_server.settings import Settings; Cases(Settings(data_dir=Path(sys.argv[1])))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert run.returncode == 1 and "Another server is using this data folder" in run.stderr
+
+
+def test_everything_is_there_after_opening_again(tmp_path) -> None:
+    cases = Cases(Settings(data_dir=tmp_path))
+    cases.create("c", False)
+    sha256 = volume(cases, b"ct")
+    cases.add_job("job-1", "c", "radiology", {"volume": sha256}, sha256)
+    cases.start_job("job-1")
+    cases.blobs.put("upload", b"left behind")
+    cases.close()
+    cases = Cases(Settings(data_dir=tmp_path))
+    (job,) = cases.jobs("state IN ('queued', 'running')")
+    assert (job["job_id"], job["attempts"], cases.has_volume(sha256)) == ("job-1", 1, True)
+    assert not list(cases.blobs.tmp.iterdir())
+    cases.close()
+
+
+def test_a_newer_folder_is_left_alone(tmp_path) -> None:
+    Cases(Settings(data_dir=tmp_path)).close()
+    with sqlite3.connect(tmp_path / "cases.sqlite") as db:
+        db.execute("PRAGMA user_version=99")
+    with pytest.raises(ServerError, match="newer version"):
+        Cases(Settings(data_dir=tmp_path))
