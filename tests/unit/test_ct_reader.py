@@ -24,6 +24,7 @@ from pydicom.encaps import encapsulate  # noqa: E402
 from pydicom.uid import (  # noqa: E402
     UID,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -383,6 +384,17 @@ def test_deflated_files_are_refused_unopened(tmp_path: Path) -> None:
         image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
 
     _refused(write_series(tmp_path, edit=deflated), InvalidInput, "deflated")
+
+
+def test_big_endian_slices_are_read(tmp_path: Path) -> None:
+    for index in range(6):
+        image = ct_image(index)
+        image.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        image.PixelData = (hu_of(index).astype(np.int32) + 1024).astype(">u2").tobytes()
+        image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        dcmwrite(tmp_path / f"{index}.dcm", image, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    np.testing.assert_array_equal(read_ct(tmp_path)[0].voxels, STACK)
 
 
 def test_run_length_compressed_slices_are_read(tmp_path: Path) -> None:
