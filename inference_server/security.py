@@ -24,13 +24,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared_models.contract import routes
 from shared_models.contract.client import is_loopback
 from shared_models.contract.codec import PROTOCOL_VERSION
-from shared_models.contract.errors import ContractMismatch, LungXAIError, ServerError
+from shared_models.contract.errors import ContractMismatch, LungXAIError, ServerBusy, ServerError
 
 from .answers import answer, refused, unexpected
 
 log = logging.getLogger("lungxai.http")
 TOKEN_FILE = "token"
 _MIN_TOKEN = 20
+_MAX_AT_ONCE = 512
 _ON_EVERY_ANSWER = (
     (routes.PROTOCOL_HEADER.lower().encode(), str(PROTOCOL_VERSION).encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -88,6 +89,7 @@ class Guard:
         self._hosts |= {f"{h.lower()}:{port}" for h in allowed_hosts if ":" not in h}
         if port == 80:
             self._hosts |= names
+        self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -106,6 +108,7 @@ class Guard:
                 message = {**message, "headers": [*headers, *_ON_EVERY_ANSWER]}
             await send(message)
 
+        self._open += 1
         try:
             self._check(scope)
             await self._app(scope, receive, sent)
@@ -116,6 +119,7 @@ class Guard:
             if not status:
                 await answer(error)(scope, receive, sent)
         finally:
+            self._open -= 1
             route = getattr(scope.get("route"), "path", "-")
             log.info("%s %s %s %.0f ms", scope["method"], route, status, 1000 * (time.perf_counter() - begun))
 
@@ -128,6 +132,8 @@ class Guard:
             raise refused(403, "Web pages may not talk to this server.", "Use 3D Slicer, QuPath or the command line.")
         if scope["path"] == routes.HEALTHZ:
             return
+        if self._open > _MAX_AT_ONCE:
+            raise ServerBusy("The server has too many requests open.", "Try again in a moment.")
         scheme, _, token = _only(scope, b"authorization").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode("latin-1"), self._token):
             raise refused(401, "The server's token is missing or wrong.", "Copy it from the file named at start.")

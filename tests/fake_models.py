@@ -77,7 +77,7 @@ class FakeBackend:
         result = RadiologyResult(volume.series_uid, (nodule,), 0.7, SUBTYPE, (self.provenance,), ("fake model",))
         heatmaps = {
             method: Heatmap(
-                np.abs(volume.voxels).astype(np.float32), volume.ijk_to_lps, volume.series_uid, "radiology", method,
+                np.abs(volume.voxels) * np.float32(1.1), volume.ijk_to_lps, volume.series_uid, "radiology", method,
                 "malignancy", self.provenance, {"fake": True},
             )
             for method in explain
