@@ -1,8 +1,8 @@
 """The one door for CT input: read_ct() takes what the user has and gives a CTVolume, or says what is wrong.
 
 DICOM   a folder with its sub-folders, or one file        ct_dicom.py, ct_slices.py, ct_stack.py, ct_pixels.py
-NRRD    .nrrd with its data inside                         ct_files.py
-NIfTI   .nii, .nii.gz                                      ct_files.py
+NRRD    .nrrd with its data inside                         ct_nrrd.py, ct_files.py
+NIfTI   .nii, .nii.gz                                      ct_nifti.py, ct_files.py
 Refused .nhdr, .mhd, .mha, .hdr/.img, pictures, archives
 
 What a file is, is read from its first bytes, not from its name. The geometry is LPS, mm (geometry.py).
@@ -20,7 +20,9 @@ import numpy as np
 from .contract.errors import InvalidInput, OutOfMemory
 from .contract.values import CTVolume
 from .ct_dicom import read_dicom
-from .ct_files import file_size, read_nifti, read_nrrd
+from .ct_files import file_size
+from .ct_nifti import read_nifti
+from .ct_nrrd import read_nrrd
 from .geometry import axial_order
 
 _FORMATS = "Give a DICOM folder, a .nrrd file, or a .nii or .nii.gz file."
