@@ -154,7 +154,8 @@ def series_choice(survey: Survey) -> list[list[Slice]]:
             raise fault
         there = ", ".join(f"{what} ({n})" for what, n in survey.left_out.most_common(3)) or "nothing"
         raise InvalidInput(
-            f"No CT series was found, but: {there}.", "Choose the folder of the CT series, or a .nrrd or .nii file itself."
+            f"No CT series was found, but: {there}.",
+            "Choose the folder of the CT series, or a .nrrd or .nii file itself.",
         )
 
     def rank(slices: list[Slice]) -> tuple[bool, bool, int]:

@@ -127,8 +127,11 @@ def slices_of(dataset: Any, path: Path, pixel_bytes: int) -> list[Slice]:
     bare = syntax is None
     if bare:
         syntax = ImplicitVRLittleEndian if dataset.original_encoding[0] else ExplicitVRLittleEndian
-    if not syntax.is_compressed and pixel_bytes < rows * columns * frames * bits // 8:
+    plain_bytes = rows * columns * frames * bits // 8
+    if not syntax.is_compressed and pixel_bytes < plain_bytes:
         raise ValueError("cut short")
+    if syntax.is_compressed and pixel_bytes > 4 * plain_bytes + (4 << 20):
+        raise ValueError("compressed to more than it holds")  # decoders inflate all of it before they look
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
     stored = {
         "path": path,

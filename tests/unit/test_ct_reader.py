@@ -379,6 +379,21 @@ def test_a_compressed_image_of_another_size_than_it_says_is_refused(tmp_path: Pa
     _refused(write_series(tmp_path, edit=lying), InvalidInput, "pixels of 6 of 6 slices")
 
 
+def test_a_run_length_bomb_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
+    def bomb(image: Dataset, index: int) -> None:
+        header = np.array([2, 64, 64 + (4 << 20)] + [0] * 13, "<u4").tobytes()
+        image.file_meta.TransferSyntaxUID = RLELossless
+        image.PixelData = encapsulate([header + b"\x81\x00" * (4 << 20)])  # 8 MiB that hold 512 MiB
+
+    write_series(tmp_path, 1, bomb)
+    tracemalloc.start()
+    try:
+        _refused(tmp_path, InvalidInput, "damaged")
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_deflated_files_are_refused_unopened(tmp_path: Path) -> None:
     def deflated(image: Dataset, index: int) -> None:
         image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
