@@ -14,6 +14,7 @@ resampled, resampled_to_spacing   an array on another grid
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -161,8 +162,6 @@ def resampled(
 
     No low-pass filter is applied: downsampling by more than about 2 aliases.
     """
-    import SimpleITK
-
     if array.dtype not in (np.uint8, np.int16, np.float32):
         raise InvalidInput(f"An array of {array.dtype} cannot be resampled.", "Use uint8, int16 or float32.")
     shape = [int(n) for n in to_shape]
@@ -172,8 +171,17 @@ def resampled(
     into = np.linalg.solve(checked_affine(ijk_to_lps), checked_affine(to_ijk_to_lps))
     # Rounding noise would put an edge voxel just outside; a millionth of a voxel is no place.
     into = np.where(np.abs(into - np.round(into)) < 1e-9, np.round(into), into)
+    along_axes = not np.any(into[:3, :3] - np.diag(np.diag(into)[:3]))
+    if along_axes and not labels:
+        return _along_axes(array, into, shape, outside)
+    return _by_itk(array, into, shape, labels, outside)
+
+
+def _by_itk(array: Array, into: Array, shape: Sequence[int], labels: bool, outside: float) -> Array:
+    """``into`` (4, 4) maps the wanted index to that of ``array``."""
+    import SimpleITK
+
     transform = SimpleITK.AffineTransform(into[:3, :3].ravel().tolist(), into[:3, 3].tolist())
-    identity = np.eye(3).ravel().tolist()
     moved = SimpleITK.Resample(
         SimpleITK.GetImageFromArray(array),
         shape[::-1],
@@ -181,14 +189,42 @@ def resampled(
         SimpleITK.sitkNearestNeighbor if labels else SimpleITK.sitkLinear,
         [0.0] * 3,
         [1.0] * 3,
-        identity,
+        np.eye(3).ravel().tolist(),
         float(outside),
         SimpleITK.sitkUnknown if labels else SimpleITK.sitkFloat32,
     )
-    values = SimpleITK.GetArrayFromImage(moved)
-    if values.dtype != array.dtype:
-        values = np.rint(values).astype(array.dtype)
-    return values
+    return _rounded(SimpleITK.GetArrayFromImage(moved), array.dtype)
+
+
+def _along_axes(array: Array, into: Array, shape: Sequence[int], outside: float) -> Array:
+    """As _by_itk(), linear, for grids whose axes are parallel: one axis after the other, several times as fast."""
+    low, high, weight, inside = zip(*(_steps(into, 2 - a, shape[a], array.shape[a]) for a in range(3)))
+    result = np.full(shape, outside, array.dtype)
+    box = np.ix_(inside[1], inside[2])
+
+    @functools.lru_cache(maxsize=2)  # each source slice serves several neighbouring wanted ones
+    def in_plane(index: int) -> Array:
+        source = array[index].astype(np.float32)
+        rows = source[low[1]] + weight[1][:, None] * (source[high[1]] - source[low[1]])
+        return rows[:, low[2]] + weight[2] * (rows[:, high[2]] - rows[:, low[2]])
+
+    for index in np.flatnonzero(inside[0]):
+        below, above = in_plane(int(low[0][index])), in_plane(int(high[0][index]))
+        result[index][box] = _rounded(below + weight[0][index] * (above - below), array.dtype)[box]
+    return result
+
+
+def _steps(into: Array, axis: int, wanted: int, size: int) -> tuple[Array, Array, Array, Array]:
+    """Of each wanted index along one axis: the source indices on both sides, the weight of the upper, inside or not."""
+    place = into[axis, axis] * np.arange(wanted) + into[axis, 3]
+    inside = (place >= -0.5) & (place <= size - 0.5)
+    place = np.clip(place, 0, size - 1)
+    low = np.floor(place).astype(np.intp)
+    return low, np.minimum(low + 1, size - 1), (place - low).astype(np.float32), inside
+
+
+def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
+    return values if values.dtype == dtype else np.rint(values).astype(dtype)
 
 
 def resampled_to_spacing(
