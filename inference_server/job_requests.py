@@ -72,7 +72,7 @@ def radiology(body: dict[str, Any], max_points: int) -> dict[str, Any]:
 def pathology(body: dict[str, Any]) -> dict[str, Any]:
     """The request of a pathology job; ``tile_px`` (width, height in level-0 pixels) may be left out."""
     _fields(body, "slide_id", "explain", "tile_px")
-    request = {"slide_id": slide_id(body.get("slide_id")), "explain": _explain(body)}
+    request: dict[str, Any] = {"slide_id": slide_id(body.get("slide_id")), "explain": _explain(body)}
     size = body.get("tile_px")
     if size is not None:
         if not isinstance(size, list) or len(size) != 2 or not all(type(n) in (int, float) for n in size):

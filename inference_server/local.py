@@ -87,7 +87,8 @@ class LocalServer:
 
     def start(self) -> None:
         """Start the process and wait until it answers, and until its models are loaded."""
-        from .server import ADDRESS_FILE, TOKEN_FILE
+        from .security import TOKEN_FILE
+        from .server import ADDRESS_FILE
 
         settings = Settings(data_dir=self.data_dir, **self._choices)
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -42,9 +42,12 @@ class Backend(Protocol):
     ``problems`` says for a modality why it cannot be had.
     """
 
-    device: str
-    models: Sequence[Mapping[str, Any]]
-    problems: Mapping[str, LungXAIError]
+    @property
+    def device(self) -> str: ...
+    @property
+    def models(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def problems(self) -> Mapping[str, LungXAIError]: ...
 
     def analyse_ct(
         self,

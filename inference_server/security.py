@@ -17,7 +17,6 @@ import secrets
 import stat
 import time
 from pathlib import Path
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -145,7 +144,7 @@ class Guard:
             )
 
 
-def _only(scope: dict[str, Any], name: bytes) -> str:
+def _only(scope: Scope, name: bytes) -> str:
     """The value of a header; "" where it is absent or there are two, so that no check sees another than a route."""
     values = [value for key, value in scope["headers"] if key == name]
     return str(values[0].decode("latin-1")) if len(values) == 1 else ("" if not values else "\0")

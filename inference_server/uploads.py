@@ -143,7 +143,7 @@ class Uploads:
         )
         if not valid or head.shape[3] != 3:
             raise InvalidInput("Each tile needs one (x, y) origin and RGB colours.", "Send the tiles again.")
-        if type(mpp) not in (int, float) or not 0 < mpp < 1e4:
+        if not isinstance(mpp, (int, float)) or isinstance(mpp, bool) or not 0 < mpp < 1e4:
             raise InvalidInput("The slide's pixel size is unknown.", "Give it in micrometres with --mpp.")
         self._cases.check_slide(case_id, slide_id(fields.get("slide_id")), float(mpp), height, width)
 

@@ -186,13 +186,15 @@ class Worker:
         outputs = {"pathology": self._json(task, result)}
         methods = task.request["explain"]
         for place, method in enumerate(methods):
+
+            def progress(stage: str, fraction: float, place: int = place) -> None:
+                self._progress(task.job_id, stage, 0.5 + 0.5 * (place + fraction) / len(methods))
+
             heatmap = self._backend.slide_heatmap(
                 method,
                 result,
                 slide.pixels,
-                progress=lambda stage, fraction, place=place: self._progress(
-                    task.job_id, stage, 0.5 + 0.5 * (place + fraction) / len(methods)
-                ),
+                progress=progress,
                 cancelled=lambda: task.job_id in self._inbox.cancelled,
             )
             outputs[f"pathology/heatmaps/{method}"] = self._frame(task, heatmap)

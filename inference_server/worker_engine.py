@@ -233,21 +233,21 @@ class WorkerEngine:
             body, fatal = rest
             worker.status = EngineStatus(problem=from_body(body), fatal=fatal)
             return
-        job_id, *rest = rest
+        job_id, *news = rest
         if job_id not in worker.running:
             return
         if what == "progress":
-            self._listener.progressed(job_id, *rest)
+            self._listener.progressed(job_id, *news)
             return
         worker.running.pop(job_id)
         worker.cancel_by.pop(job_id, None)
         worker.crashes = 0
         if what == "done":
-            self._listener.done(job_id, *rest)
+            self._listener.done(job_id, *news)
         elif what == "cancelled":
             self._listener.cancelled(job_id)
         else:
-            self._listener.failed(job_id, from_body(*rest))
+            self._listener.failed(job_id, from_body(*news))
 
     def _bury(self, worker: _Worker) -> None:
         victims, asked, by_us = list(worker.running.values()), set(worker.cancel_by), worker.killed
