@@ -1,6 +1,7 @@
 """Random and spoiled NRRD and NIfTI files: a volume or a LungXAIError, in little memory, never another file."""
 
 import gzip
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from hypothesis import strategies as st  # noqa: E402
 from shared_models.contract.errors import LungXAIError  # noqa: E402
 from shared_models.contract.values import CTVolume  # noqa: E402
 from shared_models.ct_reader import read_ct  # noqa: E402
-from tests.unit.test_ct_files import HEADER, HU, _nifti  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_ct_files import HEADER, HU, _nifti  # noqa: E402
 
 NIFTI = _nifti((6, 5, 4)) + HU.tobytes()
 NRRD = ("\n".join(["NRRD0004", *(f"{k}: {v}" for k, v in HEADER.items())]) + "\n\n").encode() + HU.tobytes()

@@ -44,7 +44,9 @@ from shared_models.contract.errors import (  # noqa: E402
 from shared_models.ct_reader import read_ct  # noqa: E402
 from shared_models.ct_writer import write_nrrd  # noqa: E402
 from shared_models.geometry import index_to_lps, shear_degrees  # noqa: E402
-from tests.dicom_files import COLUMNS, ROWS, SECRETS, ct_image, enhanced_ct, hu_of, write, write_series  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from dicom_files import COLUMNS, ROWS, SECRETS, ct_image, enhanced_ct, hu_of, write, write_series  # noqa: E402
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "lung_pet_ct_dx_dicom" / "A0001"
 STACK = np.stack([hu_of(i) for i in range(6)])
