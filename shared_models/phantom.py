@@ -42,7 +42,7 @@ class Wanted:
     hu : inside, without noise
     kind : "solid" or "ground-glass"
     side : "left" or "right"
-    near_pleura : 1 to 3 mm from the chest wall, else well inside the lung
+    near_pleura : a few mm from the chest wall, else well inside the lung
     """
 
     diameter_mm: float
@@ -169,7 +169,7 @@ def _room(
 
     coarse = np.array(SPACING_MM[::-1]) * 2
     depth = distance_transform_edt(lung_mm[::2, ::2, ::2] > 0, sampling=coarse)
-    low, high = (radius + 1, radius + 3) if one.near_pleura else (radius + 9, radius + 40)
+    low, high = (radius + 3.5, radius + 6) if one.near_pleura else (radius + 9, radius + 40)
     fits = np.argwhere((depth > low) & (depth < high))
     points = index_to_lps(affine, fits[:, ::-1] * 2)
     lateral = np.abs(points[:, 0]) > (75 if one.near_pleura else 40)  # the wall, not the mediastinum
