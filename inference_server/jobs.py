@@ -172,9 +172,11 @@ class JobBoard:
             return
         try:
             self._cases.put_results(live.case_id, live.task.kind, outputs, job_id, live.task.volume)
-        except (LungXAIError, sqlite3.Error) as fault:
-            error = fault if isinstance(fault, LungXAIError) else ServerError("The result could not be kept.")
-            self.failed(job_id, error)
+        except Exception as fault:
+            log.error("a result could not be kept: %s", type(fault).__name__)
+            remedy = "Start the job again; if that does not help, run `lungxai doctor` on the server."
+            unknown = ServerError("The result could not be kept.", remedy)
+            self.failed(job_id, fault if isinstance(fault, LungXAIError) else unknown)
             return
         self._end(job_id, True, "done")
 

@@ -79,8 +79,7 @@ class Uploads:
 
     async def volume(self, request: Request, sha256: str) -> int:
         """Keep a CT frame under its hash; its size in bytes."""
-        routes.volume(sha256)
-        written, _ = await self._received(request, self._check_volume, None)
+        written, _ = await self._received(request, lambda: routes.volume(sha256), self._check_volume, None)
         if written.sha256 != sha256:
             self._drop(written)
             raise InvalidInput("The CT arrived damaged.", "Send it again.")
@@ -89,8 +88,9 @@ class Uploads:
 
     async def tiles(self, request: Request, case_id: str) -> tuple[str, int]:
         """Keep a batch of tiles; (slide id, tiles of that slide so far)."""
-        await asyncio.to_thread(self._cases.check, case_id)
-        written, head = await self._received(request, lambda head: self._check_tiles(case_id, head), case_id)
+        written, head = await self._received(
+            request, lambda: self._cases.check(case_id), lambda head: self._check_tiles(case_id, head), case_id
+        )
         count, height, width, _ = head.shape
         name, mpp = head.fields["slide_id"], float(head.fields["mpp"])
         total = await asyncio.to_thread(
@@ -150,10 +150,15 @@ class Uploads:
     # The stream
 
     async def _received(
-        self, request: Request, check: Callable[[FrameHead], None], case_id: Optional[str]
+        self,
+        request: Request,
+        allowed: Callable[[], object],
+        check: Callable[[FrameHead], None],
+        case_id: Optional[str],
     ) -> tuple[Written, FrameHead]:
         pieces = self._pieces(request)
         try:
+            await asyncio.to_thread(allowed)
             length = content_length(request)
             if length > self._settings.max_upload_bytes:
                 raise InputTooLarge(

@@ -120,6 +120,7 @@ class Worker:
 
     def _radiology(self, task: Task) -> dict[str, Written]:
         assert task.volume is not None
+        self._stop_if_cancelled(task)
         self._progress(task.job_id, "reading the CT", 0.0)
         volume = decode(self._blobs.path(task.volume).read_bytes(), self._max_decoded)
         if not isinstance(volume, CTVolume):
