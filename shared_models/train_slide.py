@@ -1,0 +1,237 @@
+"""Trains the H&E tile model: one command, seeds set, checkpoints every epoch, may be resumed.
+
+    python -m shared_models.train_slide --data ../shared/data --out out/slide [--resume]
+
+OUT/last.pt      everything needed to go on: weights, their moving average, optimiser, epoch, best so far
+OUT/best.pt      weights (moving average) of the best epoch on the validation split
+OUT/result.json  commit, command, seed, every epoch, and temperature; metrics are made by evaluate_slide
+
+EfficientNet-Lite0 from ImageNet, stem and first three blocks frozen, batch-norm statistics frozen; AdamW, cosine rate
+with a warm-up, label smoothing, mild mixup, classes drawn equally often, strong stain, scale and JPEG changes
+(slide_augmentation). The best epoch is the one with the lowest mean loss over the validation tiles as they are and
+after fixed stain and JPEG shifts: what is wanted is a model that stands other laboratories. One temperature is then
+fitted on the same tiles. The test split is not looked at here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from .code_version import git_commit
+from .contract.values import Array
+from .slide_augmentation import augmented, shifted
+from .slide_data import TileSet, read_tiles
+from .slide_network import SLIDE_CLASSES, SlideNetwork, imagenet_weights
+
+_FROZEN_BLOCKS = 3
+_SMOOTHING, _MIXUP_ALPHA, _MIXUP_SHARE = 0.05, 0.2, 0.5
+_AVERAGE = 0.99
+
+
+def as_batch(pixels: Array) -> Tensor:
+    """uint8 (n, h, w, 3) -> float (n, 3, h, w), 0 to 255, channels last in memory."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
+
+
+def class_indices(tiles: TileSet) -> Tensor:
+    """int64 (n,), positions in SLIDE_CLASSES."""
+    return torch.tensor([SLIDE_CLASSES.index(label) for label in tiles.labels])
+
+
+def logits_of(network: nn.Module, tiles: TileSet, shift: bool = False, size: int = 32) -> Tensor:
+    """float32 (n, 3) logits in evaluation, of the tiles as they are or after the fixed shifts."""
+    network.eval()
+    answers = []
+    with torch.inference_mode():
+        for start in range(0, len(tiles.pixels), size):
+            batch = as_batch(tiles.pixels[start : start + size])
+            batch = shifted(batch) if shift else batch
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                answers.append(network(batch.to(memory_format=torch.channels_last)).float())
+    return torch.cat(answers)
+
+
+def _prepare(network: SlideNetwork) -> None:
+    """Training mode, but for batch-norm statistics; the first layers need no gradient."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    for part in (network._conv_stem, network._bn0, *network._blocks[:_FROZEN_BLOCKS]):
+        part.requires_grad_(False)
+
+
+def _loss(network: SlideNetwork, batch: Tensor, target: Tensor, rng: np.random.Generator) -> Tensor:
+    share = float(rng.beta(_MIXUP_ALPHA, _MIXUP_ALPHA)) if rng.random() < _MIXUP_SHARE else 1.0
+    order = torch.from_numpy(rng.permutation(len(batch)))
+    if share < 1.0:
+        batch = share * batch + (1 - share) * batch[order]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = network(batch.to(memory_format=torch.channels_last))
+    one = functional.cross_entropy(logits.float(), target, label_smoothing=_SMOOTHING)
+    other = functional.cross_entropy(logits.float(), target[order], label_smoothing=_SMOOTHING)
+    return share * one + (1 - share) * other
+
+
+def _drawn(labels: Tensor, rng: np.random.Generator) -> Array:
+    """Indices of one epoch: every class equally often, without repeats within the smaller classes."""
+    members = [rng.permutation(np.flatnonzero(labels.numpy() == c)) for c in range(len(SLIDE_CLASSES))]
+    count = max(len(m) for m in members)
+    return rng.permutation(np.concatenate([np.resize(m, count) for m in members]))
+
+
+def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature with the lowest cross-entropy, by golden section on its logarithm."""
+    low, high = math.log(0.2), math.log(5.0)
+    ratio = (math.sqrt(5) - 1) / 2
+
+    def loss(log_t: float) -> float:
+        return float(functional.cross_entropy(logits / math.exp(log_t), labels))
+
+    for _ in range(60):
+        a, b = high - ratio * (high - low), low + ratio * (high - low)
+        low, high = (low, b) if loss(a) < loss(b) else (a, high)
+    return math.exp((low + high) / 2)
+
+
+def _write(path: Path, save: Any) -> None:
+    """Whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    save(part)
+    os.replace(part, path)
+
+
+def train(
+    data: Path, out: Path, *, epochs: int, batch: int, rate: float, seed: int, resume: bool, limit: Optional[int] = None
+) -> dict[str, Any]:
+    """Train, and return what result.json holds. ``limit`` takes only so many tiles of each split, for a trial."""
+    read = [read_tiles(data, split) for split in ("train", "val")]
+    if read[0] is None or read[1] is None:
+        raise SystemExit(f"{data} does not hold the H&E tiles; see --data.")
+    sets = [_first(tiles, limit) for tiles in read if tiles is not None]
+    labels, val_labels = class_indices(sets[0]), class_indices(sets[1])
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    network = imagenet_weights(SlideNetwork()).to(memory_format=torch.channels_last)
+    _prepare(network)
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    decay = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, rate)
+    history: list[dict[str, float]] = []
+    best, first = math.inf, 0
+    if resume and (out / "last.pt").is_file():
+        kept = torch.load(out / "last.pt", map_location="cpu", weights_only=True)
+        network.load_state_dict(kept["network"])
+        optimiser.load_state_dict(kept["optimiser"])
+        average, history, best, first = kept["average"], kept["history"], kept["best"], kept["epoch"]
+        print(f"going on after epoch {first}", flush=True)
+    steps = math.ceil(len(_drawn(labels, np.random.default_rng(0))) / batch)
+    commit, started = git_commit(), time.monotonic()
+    probe = SlideNetwork().to(memory_format=torch.channels_last)
+    for epoch in range(first, epochs):
+        # One generator an epoch, so that a resumed run draws what an unbroken one would have.
+        rng = np.random.default_rng([seed, epoch])
+        torch.manual_seed(seed * 1000 + epoch)
+        order, total = _drawn(labels, rng), 0.0
+        _prepare(network)
+        for step in range(steps):
+            done = epoch * steps + step
+            warm = min(1.0, (done + 1) / steps)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * done / (epochs * steps)))
+            chosen = order[step * batch : (step + 1) * batch]
+            changed = augmented(as_batch(sets[0].pixels[chosen]), rng)
+            loss = _loss(network, changed, labels[torch.from_numpy(chosen)], rng)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], 5.0)
+            optimiser.step()
+            total += loss.item()
+            share = min(_AVERAGE, (done + 1) / (done + 10))
+            for name, value in network.state_dict().items():
+                if value.is_floating_point():
+                    average[name].lerp_(value, 1 - share)
+            if step % 10 == 9:
+                ahead = (time.monotonic() - started) / (done - first * steps + 1) * (epochs * steps - done - 1)
+                print(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps} loss {total / (step + 1):.4f} "
+                      f"about {ahead / 60:.1f} min left", flush=True)  # fmt: skip
+        probe.load_state_dict(average)
+        row = {"epoch": epoch + 1, "train_loss": total / steps, **_judged(probe, sets[1], val_labels)}
+        history.append(row)
+        print(json.dumps({k: round(v, 4) for k, v in row.items()}), flush=True)
+        if row["val_loss"] + row["shifted_loss"] < best:
+            best = row["val_loss"] + row["shifted_loss"]
+            _write(out / "best.pt", lambda path: torch.save(_plain(probe), path))
+        state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average,
+                 "history": history, "best": best, "epoch": epoch + 1}  # fmt: skip
+        _write(out / "last.pt", lambda path, state=state: torch.save(state, path))
+        settings = {"epochs": epochs, "batch": batch, "rate": rate, "seed": seed}
+        probe.load_state_dict(torch.load(out / "best.pt", weights_only=True))
+        result = {"commit": commit, "command": " ".join(["python -m shared_models.train_slide", *sys.argv[1:]]),
+                  "settings": settings, "train_tiles": len(labels), "val_tiles": len(val_labels),
+                  "minutes": round((time.monotonic() - started) / 60, 1), "history": history,
+                  **_calibrated(probe, sets[1], val_labels)}  # fmt: skip
+        _write(out / "result.json", lambda path, result=result: path.write_text(json.dumps(result, indent=1)))
+    return result
+
+
+def _first(tiles: TileSet, limit: Optional[int]) -> TileSet:
+    if limit is None:
+        return tiles
+    chosen = np.random.default_rng(0).permutation(len(tiles.labels))[:limit]
+    return TileSet(
+        tiles.pixels[chosen], tiles.labels[chosen], tiles.groups[chosen], tuple(tiles.files[i] for i in chosen)
+    )
+
+
+def _plain(network: SlideNetwork) -> dict[str, Tensor]:
+    return {name: value.contiguous() for name, value in network.state_dict().items()}
+
+
+def _judged(network: SlideNetwork, tiles: TileSet, labels: Tensor) -> dict[str, float]:
+    row = {}
+    for name, shift in (("val", False), ("shifted", True)):
+        logits = logits_of(network, tiles, shift)
+        row[f"{name}_loss"] = float(functional.cross_entropy(logits, labels))
+        row[f"{name}_accuracy"] = float((logits.argmax(1) == labels).float().mean())
+    return row
+
+
+def _calibrated(network: SlideNetwork, tiles: TileSet, labels: Tensor) -> dict[str, float]:
+    """The temperature, on the validation tiles as they are and shifted, taken together."""
+    both = torch.cat([logits_of(network, tiles), logits_of(network, tiles, shift=True)])
+    return {"temperature": fitted_temperature(both, torch.cat([labels, labels]))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the H&E tile model.")
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds lc25000_lung_224")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit", type=int, help="take only so many tiles of each split: a trial, not a model")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
+    given = parser.parse_args()
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    train(given.data, given.out, epochs=given.epochs, batch=given.batch, rate=given.rate, seed=given.seed,
+          resume=given.resume, limit=given.limit)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
