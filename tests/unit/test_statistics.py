@@ -1,0 +1,95 @@
+"""Each figure against scikit-learn, or against a case worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shared_models import statistics
+
+
+def _data(seed: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, n)
+    scores = rng.random((n, 3)).round(1) + np.eye(3)[y] * 0.4 + 0.01  # rounded, so that ties occur
+    return y, scores / scores.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_agrees_with_scikit_learn(seed: int) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    y, scores = _data(seed)
+    guess = scores.argmax(axis=1)
+    assert statistics.accuracy(y, guess) == pytest.approx(metrics.accuracy_score(y, guess))
+    assert statistics.macro_f1(y, guess) == pytest.approx(metrics.f1_score(y, guess, average="macro"))
+    assert statistics.auroc(y == 1, scores[:, 1].round(1)) == pytest.approx(
+        metrics.roc_auc_score(y == 1, scores[:, 1].round(1))
+    )
+    assert statistics.macro_auroc(y, scores) == pytest.approx(
+        metrics.roc_auc_score(y, scores, multi_class="ovr", average="macro")
+    )
+
+
+def test_macro_f1_of_a_class_never_hit() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    y, guess = np.array([0, 0, 1, 1, 2]), np.array([0, 0, 0, 1, 1])
+    assert statistics.macro_f1(y, guess) == pytest.approx(
+        metrics.f1_score(y, guess, average="macro", zero_division=0)
+    )
+
+
+def test_auroc_by_hand() -> None:
+    assert statistics.auroc([1, 0], [0.5, 0.5]) == 0.5
+    assert statistics.auroc([0, 1, 1], [0.1, 0.4, 0.05]) == 0.5
+    assert np.isnan(statistics.auroc([1, 1], [0.2, 0.4]))
+
+
+def test_ece_by_hand() -> None:
+    # Four answers at 0.9, three right; two at 0.6, both right: 4/6 * 0.15 + 2/6 * 0.4
+    p = np.array([[0.9, 0.1]] * 4 + [[0.6, 0.4]] * 2)
+    assert statistics.ece([0, 0, 0, 1, 0, 0], p) == pytest.approx(4 / 6 * 0.15 + 2 / 6 * 0.4)
+
+
+def test_bootstrap_agrees_with_scipy_where_every_group_is_one_value() -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(3).normal(size=300)
+    low, high = statistics.bootstrap_ci(lambda index: float(values[index].mean()), np.arange(300), n=4000)
+    theirs = scipy_stats.bootstrap((values,), np.mean, n_resamples=4000, method="percentile").confidence_interval
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+
+
+def test_bootstrap_keeps_groups_together() -> None:
+    groups = np.repeat(np.arange(20), 10)
+    values = np.repeat(np.random.default_rng(0).normal(size=20), 10)
+    seen = []
+
+    def mean(index: np.ndarray) -> float:
+        seen.append(np.bincount(index, minlength=200).reshape(20, 10))
+        return float(values[index].mean())
+
+    wide = statistics.bootstrap_ci(mean, groups, n=500)
+    assert all((counts == counts[:, :1]).all() for counts in seen)
+    alone = statistics.bootstrap_ci(lambda index: float(values[index].mean()), np.arange(200), n=500)
+    # Ten copies of a value are no more evidence than one: the interval must be about sqrt(10) wider.
+    assert (wide[1] - wide[0]) > 2 * (alone[1] - alone[0])
+
+
+def test_bootstrap_is_the_same_for_the_same_seed_and_leaves_undefined_resamples_out() -> None:
+    y = np.array([0, 0, 0, 1])
+    score = np.array([0.1, 0.2, 0.3, 0.9])
+
+    def area(index: np.ndarray) -> float:
+        return statistics.auroc(y[index], score[index])
+
+    first = statistics.bootstrap_ci(area, np.arange(4), n=200, seed=5)
+    assert first == statistics.bootstrap_ci(area, np.arange(4), n=200, seed=5) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("call", [
+    lambda: statistics.accuracy([1], [1, 2]),
+    lambda: statistics.auroc([1, 0], [np.nan, 0.2]),
+    lambda: statistics.bootstrap_ci(lambda index: 0.0, [], n=10),
+])  # fmt: skip
+def test_refuses_what_has_no_answer(call) -> None:  # noqa: ANN001
+    with pytest.raises(ValueError):
+        call()
