@@ -1,0 +1,66 @@
+"""The colours and names of the classes, and the heat ramp: the same in Slicer, in QuPath and in the report.
+
+CLASS_COLOURS   class to (red, green, blue), 0 to 255; told apart by colour-blind readers
+CLASS_LABELS    class to the words that a reader sees
+NOT_ASSESSED    grey, for a class or a tile without an answer
+heat_colour()   a fraction of a map's scale as a colour
+
+Class colours are of Okabe and Ito 2008, "Color Universal Design"; the ramp is viridis (van der Walt and Smith, CC0),
+even to the eye from dark to light, so that it reads in grey print too. It has no grey in its middle, as cividis has,
+which would be lost on a CT.
+"""
+
+from __future__ import annotations
+
+RGB = tuple[int, int, int]
+
+CLASS_COLOURS: dict[str, RGB] = {
+    "adenocarcinoma": (213, 94, 0),
+    "squamous_cell": (0, 114, 178),
+    "large_cell": (204, 121, 167),
+    "small_cell": (240, 228, 66),
+    "normal": (0, 158, 115),
+}
+CLASS_LABELS: dict[str, str] = {
+    "adenocarcinoma": "Adenocarcinoma",
+    "squamous_cell": "Squamous cell carcinoma",
+    "large_cell": "Large cell carcinoma",
+    "small_cell": "Small cell carcinoma",
+    "normal": "Normal",
+}
+NOT_ASSESSED: RGB = (153, 153, 153)
+
+# viridis at 0, 0.05 ... 1
+_RAMP: tuple[RGB, ...] = (
+    (68, 1, 84),
+    (71, 19, 101),
+    (72, 36, 117),
+    (70, 52, 128),
+    (65, 68, 135),
+    (59, 82, 139),
+    (53, 95, 141),
+    (47, 108, 142),
+    (42, 120, 142),
+    (37, 132, 142),
+    (33, 145, 140),
+    (30, 156, 137),
+    (34, 168, 132),
+    (47, 180, 124),
+    (68, 191, 112),
+    (94, 201, 98),
+    (122, 209, 81),
+    (155, 217, 60),
+    (189, 223, 38),
+    (223, 227, 24),
+    (253, 231, 37),
+)
+
+
+def heat_colour(fraction: float) -> RGB:
+    """The colour of ``fraction``, 0 (least) to 1 (most); outside it, and for NaN, the nearer end (NaN: the least)."""
+    inside = min(max(fraction, 0.0), 1.0) if fraction == fraction else 0.0
+    place = inside * (len(_RAMP) - 1)
+    lower = min(int(place), len(_RAMP) - 2)
+    share = place - lower
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(_RAMP[lower], _RAMP[lower + 1]))
+    return red, green, blue
