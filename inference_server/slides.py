@@ -1,42 +1,54 @@
-"""SlideTask: the tiles of one slide as a worker reads them, mapped from the stored frames, so that they take no memory.
+"""StoredSlide: the tiles of one slide, mapped from the stored frames, so that they take no memory.
 
 A tile that was sent twice, in two batches that overlap, counts once: the first one stays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 
 from shared_models.contract.codec import PREFIX_BYTES, header_bytes, read_head
 from shared_models.contract.errors import InvalidInput
-from shared_models.contract.values import CLASSES, Array
+from shared_models.contract.values import Array
 
-from .engine import Task
+_WHITE = 255
 
 
-class SlideTask:
-    """One pathology job.
+class StoredSlide:
+    """One slide as it was sent.
+
+    Parameters
+    ----------
+    slide_id : the slide's name, which every frame has to bear
+    frames : files with SlideTiles frames
+    max_decoded_bytes : of one frame
+    tile_px : (width, height) of a tile in level-0 pixels, where that is known
 
     Attributes
     ----------
     count : tiles, each origin once
     shape : (height, width) of a tile
     mpp : micrometres per pixel of the tiles
-    tile_px : (width, height) of a tile in level-0 pixels: what the job says, or the step of the tiles' grid
-    origin_px : int64 (count, 2), level-0 pixels
-    probabilities : float32 (count, 5), filled in as the calls come back; NaN before that
-    done : tiles classified so far
+    tile_px : (width, height) in level-0 pixels: what was given, or the step of the tiles' grid
+    origin_px : int64 (count, 2), upper left of each tile, level-0 pixels
 
     Raises
     ------
     InvalidInput : the frames are not tiles of one slide, or there are none.
     """
 
-    def __init__(self, task: Task, frames: list[Path], max_decoded_bytes: int) -> None:
-        self.task = task
-        self.slide_id = str(task.request["slide_id"])
+    def __init__(
+        self,
+        slide_id: str,
+        frames: Sequence[Path],
+        max_decoded_bytes: int,
+        tile_px: Optional[tuple[float, float]] = None,
+    ) -> None:
+        self.slide_id = slide_id
         self._frames: list[Array] = []
         origins, places = [], []
         for number, path in enumerate(frames):
@@ -58,14 +70,38 @@ class SlideTask:
         self._places = np.concatenate(places)[first]
         self.count = len(first)
         self.shape = (int(self._frames[0].shape[1]), int(self._frames[0].shape[2]))
-        given = task.request.get("tile_px")
-        self.tile_px = (float(given[0]), float(given[1])) if given else grid_step(self.origin_px, self.shape)
-        self.probabilities = np.full((self.count, len(CLASSES)), np.nan, dtype=np.float32)
-        self.done = 0
+        self.tile_px = tile_px or grid_step(self.origin_px, self.shape)
 
     def pixels(self, start: int, stop: int) -> Array:
         """uint8 (n, height, width, 3), RGB, of tiles ``start`` to ``stop`` (exclusive)."""
         return np.stack([self._frames[frame][tile] for frame, tile in self._places[start:stop]])
+
+    def picture(self, max_px: int = 1200) -> tuple[Array, Array]:
+        """The slide put together from its tiles, small; white where no tile was sent.
+
+        Returns
+        -------
+        uint8 (rows, columns, 3), RGB, no side longer than about ``max_px``
+        float64 (3, 3), from (column, row, 1) to level-0 pixels; index (0, 0) is the centre of the first pixel
+        """
+        first = self.origin_px.min(axis=0)
+        extent = self.origin_px.max(axis=0) - first + self.tile_px
+        # One level-0 length a pixel on both axes, and at least one pixel a tile.
+        step = min(max(float(extent.max()) / max_px, self.tile_px[0] / self.shape[1]), *self.tile_px)
+        columns, rows = (max(1, round(size / step)) for size in self.tile_px)
+        columns, rows = min(columns, self.shape[1]), min(rows, self.shape[0])
+        width, height = (int(np.ceil(size / step)) + 1 for size in extent)
+        whole = np.full((height + rows, width + columns, 3), _WHITE, dtype=np.uint8)
+        down = np.linspace(0, self.shape[0], rows + 1).astype(int)[:-1]
+        across = np.linspace(0, self.shape[1], columns + 1).astype(int)[:-1]
+        counts = np.diff([*down, self.shape[0]])[:, None, None] * np.diff([*across, self.shape[1]])[None, :, None]
+        for number in range(self.count):
+            sums = np.add.reduceat(self.pixels(number, number + 1)[0].astype(np.uint32), down, axis=0)
+            small = np.add.reduceat(sums, across, axis=1) // counts
+            column, row = np.rint((self.origin_px[number] - first) / step).astype(int)
+            whole[row : row + rows, column : column + columns] = small
+        centre = first + step / 2
+        return whole[:height, :width], np.array([[step, 0, centre[0]], [0, step, centre[1]], [0, 0, 1]], dtype=float)
 
 
 def grid_step(origin_px: Array, shape: tuple[int, int]) -> tuple[float, float]:

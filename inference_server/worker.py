@@ -24,17 +24,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Optional
 
+import numpy as np
+
 from shared_models.contract.codec import decode, encode
 from shared_models.contract.errors import Cancelled, InvalidInput, LungXAIError, OutOfMemory, ServerError
 from shared_models.contract.jsonforms import to_json
-from shared_models.contract.values import CTVolume
+from shared_models.contract.values import CLASSES, CTVolume
 
 from .batcher import Batcher
 from .blobs import Blobs, Written, disk_full
 from .engine import Task
 from .models import Backend, DeviceMissing, loader
 from .settings import Settings
-from .slides import SlideTask
+from .slides import StoredSlide
 
 log = logging.getLogger("lungxai.worker")
 _PROGRESS_EVERY_S = 0.1
@@ -81,6 +83,16 @@ class _Inbox:
                 os._exit(0)
 
 
+class _OpenSlide:
+    """A pathology job that is being worked on: its slide, and the answers so far."""
+
+    def __init__(self, task: Task, slide: StoredSlide) -> None:
+        self.task = task
+        self.slide = slide
+        self.probabilities = np.full((slide.count, len(CLASSES)), np.nan, dtype=np.float32)
+        self.done = 0
+
+
 class Worker:
     """Takes tasks from the inbox; slides that are there together share their model calls."""
 
@@ -91,7 +103,7 @@ class Worker:
         self._blobs = Blobs(settings.data_dir)
         self._max_decoded = settings.max_decoded_bytes
         self._batcher = Batcher(settings.tile_batch)
-        self._slides: dict[str, SlideTask] = {}
+        self._slides: dict[str, _OpenSlide] = {}
         self._told: dict[str, tuple[float, str]] = {}
 
     def work(self) -> None:
@@ -143,46 +155,50 @@ class Worker:
     # Slides
 
     def _open(self, task: Task) -> None:
-        slide = SlideTask(task, [self._blobs.path(sha) for sha in task.frames], self._max_decoded)
-        self._slides[task.job_id] = slide
+        given = task.request.get("tile_px")
+        slide = StoredSlide(
+            task.request["slide_id"],
+            [self._blobs.path(sha) for sha in task.frames],
+            self._max_decoded,
+            (given[0], given[1]) if given else None,
+        )
+        self._slides[task.job_id] = _OpenSlide(task, slide)
         self._batcher.add(task.job_id, slide.count, slide.shape)
         self._progress(task.job_id, "classifying tiles", 0.0)
 
     def _one_batch(self) -> None:
         """One model call with tiles of every open slide, then the end of each slide that is complete."""
-        for slide in list(self._slides.values()):
-            with self._answering(slide.task):
-                self._stop_if_cancelled(slide.task)
+        for opened in list(self._slides.values()):
+            with self._answering(opened.task):
+                self._stop_if_cancelled(opened.task)
         shares = self._batcher.next()
         if not shares:
             return
-        import numpy as np
-
-        slides = [self._slides[share.job_id] for share in shares]
+        jobs = [self._slides[share.job_id] for share in shares]
         try:
-            pixels = [slide.pixels(share.start, share.stop) for slide, share in zip(slides, shares)]
+            pixels = [job.slide.pixels(share.start, share.stop) for job, share in zip(jobs, shares)]
             probabilities = self._backend.tile_probabilities(np.concatenate(pixels))
         except Exception as fault:
-            for slide in slides:
-                with self._answering(slide.task):
+            for job in jobs:
+                with self._answering(job.task):
                     raise fault
             return
         start = 0
-        for slide, share in zip(slides, shares):
+        for job, share in zip(jobs, shares):
             stop = start + share.stop - share.start
-            slide.probabilities[share.start : share.stop] = probabilities[start:stop]
+            job.probabilities[share.start : share.stop] = probabilities[start:stop]
             start = stop
-            slide.done = share.stop
-            whole = 0.5 if slide.task.request["explain"] else 1.0
-            self._progress(slide.task.job_id, "classifying tiles", whole * slide.done / slide.count)
-            if slide.done == slide.count:
-                with self._answering(slide.task):
-                    self._finish(slide)
+            job.done = share.stop
+            whole = 0.5 if job.task.request["explain"] else 1.0
+            self._progress(job.task.job_id, "classifying tiles", whole * job.done / job.slide.count)
+            if job.done == job.slide.count:
+                with self._answering(job.task):
+                    self._finish(job)
 
-    def _finish(self, slide: SlideTask) -> None:
-        task = slide.task
+    def _finish(self, job: _OpenSlide) -> None:
+        task, slide = job.task, job.slide
         result = self._backend.slide_result(
-            slide.slide_id, slide.mpp, slide.tile_px, slide.origin_px, slide.probabilities
+            slide.slide_id, slide.mpp, slide.tile_px, slide.origin_px, job.probabilities
         )
         outputs = {"pathology": self._json(task, result)}
         methods = task.request["explain"]
