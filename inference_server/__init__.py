@@ -10,5 +10,5 @@ jobs.py           JobBoard: jobs from acknowledged to ended, and their events
 engine.py         Engine, and WorkerEngine: the queue and one spawned process per device
 worker.py         that process;  batcher.py  tiles of several jobs in one model call
 models.py         the models a worker holds
-fused.py          fusion and report of a case, off the event loop
+fused.py          fusion of a case;  report_of_case.py  what its report is made from; both off the event loop
 """

@@ -160,7 +160,10 @@ def build_app(
     def get_report(case_id: str) -> Response:
         from .report_of_case import report
 
-        return HTMLResponse(report(cases, fuser, case_id), headers={"Content-Security-Policy": _REPORT_POLICY})
+        return HTMLResponse(
+            report(cases, fuser, case_id, settings.max_decoded_bytes),
+            headers={"Content-Security-Policy": _REPORT_POLICY},
+        )
 
     @app.get(_CASE + "/radiology/mask")
     def get_mask(case_id: str) -> Response:

@@ -13,12 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Protocol
 
-from shared_models.contract.errors import LungXAIError, ModelUnavailable
+import numpy as np
+
+from shared_models.code_version import code_version
+from shared_models.contract.errors import Cancelled, InvalidInput, LungXAIError, ModelUnavailable
+from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Heatmap, LabelVolume, PathologyResult, RadiologyResult
 from shared_models.contract.values import Array, CTVolume
 from shared_models.model_bundle import Bundle
 
 log = logging.getLogger("lungxai.worker")
+_EXPLAINED_AT_ONCE = 8  # gradient methods are slower in larger batches on a CPU
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -132,7 +137,8 @@ class ModelSet:
     def __init__(self, root: Path, device: str) -> None:
         self.device = device
         self.problems: dict[str, LungXAIError] = {}
-        self.models = described(root)
+        self._bundles = whole_bundles(root)
+        self.models = [described(bundle) for bundle in self._bundles]
         self._ct = self._loaded("radiology", lambda: _ct_models(root, device))
         self._slide = self._loaded("pathology", lambda: _slide_model(root, device))
 
@@ -185,30 +191,62 @@ class ModelSet:
         from shared_models.slide_pipeline import slide_result
 
         result: PathologyResult = slide_result(
-            slide_id, mpp, tile_px, origin_px, probabilities, self._of("pathology", self._slide).provenance
+            slide_id, mpp, tile_px, origin_px, probabilities, (self._slide_provenance(),)
         )
         return result
 
+    def slide_heatmap(
+        self,
+        method: str,
+        result: PathologyResult,
+        pixels: Callable[[int, int], Array],
+        *,
+        progress: Progress,
+        cancelled: Cancel,
+    ) -> Heatmap:
+        """The map of the class that the slide shows most of, tile by tile, put together on the slide's grid."""
+        from shared_models.slide_pipeline import slide_heatmap
 
-def described(root: Path) -> list[dict[str, Any]]:
-    """What /v1/info says of every model under ``root`` that is whole."""
+        model = self._of("pathology", self._slide)
+        known = {name: p for name, p in result.probabilities.items() if p is not None}
+        if not known:
+            raise InvalidInput("No class was assessed on this slide, so none can be explained.", "Install a model.")
+        target = max(known, key=lambda name: known[name])
+        count, maps = len(result.origin_px), []
+        for start in range(0, count, _EXPLAINED_AT_ONCE):
+            if cancelled():
+                raise Cancelled("The job was cancelled.", "")
+            progress(f"explaining ({method})", start / count)
+            maps.append(model.attribute(pixels(start, min(count, start + _EXPLAINED_AT_ONCE)), method, target))
+        heatmap: Heatmap = slide_heatmap(result, np.concatenate(maps), method, target, self._slide_provenance())
+        return heatmap
+
+    def _slide_provenance(self) -> Provenance:
+        return next(b for b in self._bundles if b.own["modality"] == "pathology").provenance(
+            self.device, code_version()
+        )
+
+
+def whole_bundles(root: Path) -> list[Bundle]:
+    """The models under ``root`` whose weights are the ones they name; the log says which are not."""
     found = []
     for path in sorted(root.glob("*/configs/metadata.json")):
         try:
-            bundle = Bundle.load(path.parents[1])
+            found.append(Bundle.load(path.parents[1]))
         except LungXAIError as fault:
             log.warning("%s", fault.message)
-            continue
-        found.append(
-            {
-                "model_id": bundle.model_id,
-                "modality": bundle.own["modality"],
-                "coverage": list(bundle.own["coverage"]),
-                "calibrated": bundle.own["calibrated"],
-                "weights_sha256": bundle.weights_sha256,
-            }
-        )
     return found
+
+
+def described(bundle: Bundle) -> dict[str, Any]:
+    """What /v1/info says of a model."""
+    return {
+        "model_id": bundle.model_id,
+        "modality": bundle.own["modality"],
+        "coverage": list(bundle.own["coverage"]),
+        "calibrated": bundle.own["calibrated"],
+        "weights_sha256": bundle.weights_sha256,
+    }
 
 
 def _ct_models(root: Path, device: str) -> Any:

@@ -9,7 +9,14 @@ import pytest
 
 from inference_server.cases import Cases
 from inference_server.settings import Settings
-from shared_models.contract.errors import InputTooLarge, InvalidInput, OutOfMemory, RequestError, ServerBusy, ServerError
+from shared_models.contract.errors import (
+    InputTooLarge,
+    InvalidInput,
+    OutOfMemory,
+    RequestError,
+    ServerBusy,
+    ServerError,
+)
 
 
 @pytest.fixture
