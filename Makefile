@@ -4,7 +4,7 @@ VENV := .venv
 .PHONY: test check clean
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --editable '.[dev]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 test: $(VENV)/.ready
 	$(VENV)/bin/pytest -q
