@@ -175,7 +175,7 @@ class _Picture:
             with Image.open(path, formats=["PNG", "JPEG", "TIFF", "BMP"]) as picture:
                 if picture.width * picture.height > MAX_PICTURE_PX:  # before pixels are read
                     raise InputTooLarge(
-                        f"The picture has {picture.width} x {picture.height} pixels, too many for a file without tiles.",
+                        f"The picture has {picture.width} x {picture.height} pixels, too many without tiles.",
                         "Convert it to a tiled, pyramidal TIFF.",
                     )
                 if picture.mode not in ("RGB", "RGBA"):

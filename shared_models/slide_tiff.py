@@ -102,10 +102,7 @@ def opened(path: Path) -> Any:
         # Judged before tifffile parses it as OME-XML.
         if "<!DOCTYPE" in (page.description or "") or "<!ENTITY" in (page.description or ""):
             raise InvalidInput("The slide's description holds XML that slides do not have.", _BROKEN)
-    except InvalidInput:
-        tif.close()
-        raise
-    except InputTooLarge:
+    except (InvalidInput, InputTooLarge):
         tif.close()
         raise
     except Exception as fault:
@@ -186,7 +183,8 @@ class TiffLevels:
                     continue
                 left, top = max(x0, column * block_w), max(y0, row * block_h)
                 right, low = min(x1, (column + 1) * block_w), min(y1, (row + 1) * block_h)
-                part = block[top - row * block_h : low - row * block_h, left - column * block_w : right - column * block_w]
+                up, before = row * block_h, column * block_w
+                part = block[top - up : low - up, left - before : right - before]
                 answer[top - y : low - y, left - x : right - x] = part
         return answer
 

@@ -1,0 +1,257 @@
+"""From tiles to what the slide shows.
+
+SlideModel       the H&E tile model: probabilities (ONNX Runtime on the CPU, torch on a GPU) and attributions (torch)
+slide_result()   the slide as a whole, out of its tiles
+slide_heatmap()  one map over the slide, out of its tiles' maps
+
+How tiles become a slide. A slide is normal only if nearly all of it is: the slide's probability of cancer C is the
+mean of (1 - P(normal)) over its most suspicious tenth of tiles (at least three, where there are three). C is shared
+among the cancer classes as the tiles are, each tile counting as much as it looks like cancer:
+S(k) = sum_i c_i p_i(k) / sum_i c_i^2, with c_i = 1 - p_i(normal). So P(k) = C S(k), P(normal) = 1 - C, and they sum
+to 1. The tile probabilities are calibrated; the slide's are this rule's, and are not.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from .code_version import code_version
+from .contract.errors import InputTooLarge, InvalidInput, ModelUnavailable
+from .contract.provenance import Provenance
+from .contract.results import METHODS, Heatmap, PathologyResult
+from .contract.values import CLASSES, Abstention, Array
+from .model_bundle import MODELS_ROOT, Bundle
+
+BUNDLE = "lung_he_lite0"
+ONNX, TORCH = "models/model.onnx", "models/model.pt"
+AVAILABLE = ("gradcam",)
+_MAX_CELLS = 64_000_000
+_SUSPICIOUS_SHARE, _SUSPICIOUS_LEAST = 0.1, 3
+
+
+class SlideModel:
+    """The H&E tile model on one device; made by load().
+
+    Attributes
+    ----------
+    card : the bundle's metadata
+    provenance : what results say of it
+    classes : of its logits, in their order
+    tile_px, mpp : side of a tile, and micrometres per pixel it was trained at (an assumption; see the card)
+    """
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        self._bundle, self._device = bundle, device
+        self.card: dict[str, Any] = bundle.metadata
+        self.provenance: Provenance = bundle.provenance(device, code_version())
+        self.classes: tuple[str, ...] = tuple(bundle.own["coverage"])
+        self.tile_px = int(bundle.own["tile_px"])
+        self.mpp = float(bundle.own["spacing_um_px"])
+        self._temperature = float(bundle.own["temperature"])
+        self._network: Any = None
+        self._session: Any = None
+        if device == "cpu":
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            import torch
+
+            options.intra_op_num_threads = torch.get_num_threads()
+            try:
+                self._session = onnxruntime.InferenceSession(
+                    str(bundle.path(ONNX)), options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as fault:  # onnxruntime raises its own kinds
+                raise ModelUnavailable("The slide model cannot be loaded.", "Install the models again.") from fault
+        else:
+            self._torch()
+
+    @classmethod
+    def load(cls, models_root: Path = MODELS_ROOT, device: str = "cpu") -> SlideModel:
+        """Load the bundle under ``models_root``.
+
+        Raises
+        ------
+        ModelUnavailable : it is missing, incomplete or changed.
+        """
+        return cls(Bundle.load(models_root / BUNDLE), device)
+
+    def _torch(self) -> Any:
+        if self._network is None:
+            from .slide_network import restored
+
+            self._network = restored(self._bundle.path(TORCH), len(self.classes), self._device)
+        return self._network
+
+    def _fitting(self, pixels: Array) -> Array:
+        """uint8 (n, tile_px, tile_px, 3): square tiles of another size are resized, the field staying the same."""
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
+            raise InvalidInput("Tiles must be 8-bit RGB pictures.", "Convert the slide to 8-bit RGB.")
+        height, width = pixels.shape[1:3]
+        if height != width or not 64 <= height <= 2048:
+            raise InvalidInput(
+                f"Tiles of {width} x {height} pixels do not fit the model.",
+                f"Send {self.tile_px} x {self.tile_px} pixels at {self.mpp} µm per pixel.",
+            )
+        if height == self.tile_px:
+            return pixels
+        from PIL import Image
+
+        size = (self.tile_px, self.tile_px)
+        return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BILINEAR)) for p in pixels])
+
+    def logits(self, pixels: Array) -> Array:
+        """float32 (n, classes), of uint8 (n, h, w, 3); not yet divided by the temperature."""
+        fitting = self._fitting(pixels)
+        if not len(fitting):
+            return np.empty((0, len(self.classes)), np.float32)
+        answers = []
+        for start in range(0, len(fitting), 32):
+            batch = np.ascontiguousarray(fitting[start : start + 32].transpose(0, 3, 1, 2), dtype=np.float32)
+            if self._session is not None:
+                answers.append(self._session.run(None, {"pixels": batch})[0])
+            else:
+                import torch
+
+                with torch.inference_mode():
+                    answers.append(self._torch()(torch.from_numpy(batch).to(self._device)).float().cpu().numpy())
+        return np.concatenate(answers)
+
+    def probabilities(self, pixels: Array) -> Array:
+        """Calibrated probabilities of tiles.
+
+        Parameters
+        ----------
+        pixels : uint8 (n, h, w, 3), RGB, square tiles
+
+        Returns
+        -------
+        float32 (n, 5) in the order of CLASSES; NaN outside the coverage
+        """
+        scaled = self.logits(pixels).astype(np.float64) / self._temperature
+        raised = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        known = raised / raised.sum(axis=1, keepdims=True)
+        answer = np.full((len(known), len(CLASSES)), np.nan, np.float32)
+        answer[:, [CLASSES.index(name) for name in self.classes]] = known
+        return answer
+
+    def attribute(self, pixels: Array, method: str, target: str) -> Array:
+        """What each cell of a tile says for ``target``, in logit units.
+
+        Parameters
+        ----------
+        pixels : uint8 (n, h, w, 3)
+        method : one of AVAILABLE
+        target : one of ``classes``
+
+        Returns
+        -------
+        float32 (n, 7, 7), 0 or more
+
+        Raises
+        ------
+        InvalidInput : the method is not available, or the class is not assessed.
+        """
+        if method not in AVAILABLE:
+            known = "not available yet for slides" if method in METHODS else "not known"
+            raise InvalidInput(f"The method {method} is {known}.", f"Use {', '.join(AVAILABLE)}.")
+        if target not in self.classes:
+            raise InvalidInput(f"The model does not assess {target}.", f"Choose one of {', '.join(self.classes)}.")
+        from .slide_attribution import grad_cam
+
+        return grad_cam(self._torch(), self._fitting(pixels), self.classes.index(target))
+
+
+def slide_result(
+    slide_id: str, mpp: float, tile_px: tuple[float, float], origin_px: Array, tile_probabilities: Array,
+    provenance: tuple[Provenance, ...],
+) -> PathologyResult:  # fmt: skip
+    """What the slide shows as a whole; the rule is at the top of this file.
+
+    Parameters
+    ----------
+    mpp : micrometres per pixel at which the model looked
+    tile_px : (width, height) of a tile in level-0 pixels
+    origin_px : int64 (n, 2)
+    tile_probabilities : float32 (n, 5), NaN outside the coverage
+    provenance : of the tile model, first
+    """
+    known = provenance[0].coverage
+
+    def answer(
+        probabilities: dict[str, Optional[float]], notes: tuple[str, ...], abstention: Optional[Abstention]
+    ) -> PathologyResult:
+        return PathologyResult(
+            slide_id, mpp, tile_px, origin_px, tile_probabilities, probabilities, provenance, notes, abstention
+        )
+
+    if not len(origin_px):
+        nothing = Abstention("No tissue was found on the slide.", "A slide or a region with H&E-stained tissue.")
+        return answer(dict.fromkeys(CLASSES), (), nothing)
+    cancers = [name for name in known if name != "normal"]
+    p = {name: tile_probabilities[:, CLASSES.index(name)].astype(np.float64) for name in known}
+    suspicion = np.clip(sum(p[name] for name in cancers), 0.0, 1.0)
+    count = len(suspicion)
+    most = min(count, max(_SUSPICIOUS_LEAST, math.ceil(_SUSPICIOUS_SHARE * count)))
+    cancer = float(np.sort(suspicion)[-most:].mean())
+    weights = {name: float((suspicion * p[name]).sum()) for name in cancers}
+    total = sum(weights.values())
+    shares = {name: weight / total if total > 0 else 1 / len(cancers) for name, weight in weights.items()}
+    slide = {name: cancer * share for name, share in shares.items()} | {"normal": 1.0 - cancer}
+    winners = np.array(list(p))[np.argmax(np.stack(list(p.values())), axis=0)]
+    notes = [
+        f"{count} tiles; the model called {int((winners != 'normal').sum())} of them cancer.",
+        f"The slide's probability of cancer is the mean of its {most} most suspicious tiles.",
+        "Not assessed: " + ", ".join(c.replace("_", " ") for c in CLASSES if c not in known) + ".",
+    ]
+    return answer({name: slide.get(name) for name in CLASSES}, tuple(notes), None)
+
+
+def slide_heatmap(
+    result: PathologyResult, maps: Array, method: str, target: str, provenance: Provenance
+) -> Heatmap:
+    """The tiles' maps put together on one grid.
+
+    Parameters
+    ----------
+    maps : float32 (n, rows, columns), of attribute(), in the order of the result's tiles
+
+    Returns
+    -------
+    Heatmap (rows, columns); 0 where there is no tile; overlapping tiles are averaged. Tiles are not stretched to their
+    own maximum, so they may be compared.
+
+    Raises
+    ------
+    InvalidInput : not one map per tile. InputTooLarge : the tiles lie too far apart for one grid.
+    """
+    count = len(result.origin_px)
+    if count == 0 or maps.ndim != 3 or len(maps) != count:
+        raise InvalidInput("There is not one map for each tile of the slide.", "Choose a slide with tissue.")
+    high, wide = maps.shape[1:]
+    cell = np.array([result.tile_px[0] / wide, result.tile_px[1] / high])
+    first = result.origin_px.min(axis=0)
+    places = np.rint((result.origin_px - first) / cell).astype(np.int64)
+    columns, rows = places.max(axis=0) + (wide, high)
+    if columns * rows > _MAX_CELLS:
+        raise InputTooLarge("The tiles lie too far apart for one map.", "Choose a smaller region.")
+    total = np.zeros((rows, columns), np.float32)
+    seen = np.zeros((rows, columns), np.uint16)
+    for values, (x, y) in zip(maps, places):
+        total[y : y + high, x : x + wide] += values
+        seen[y : y + high, x : x + wide] += 1
+    middle = first + cell / 2
+    matrix = np.array([[cell[0], 0.0, middle[0]], [0.0, cell[1], middle[1]], [0.0, 0.0, 1.0]])
+    parameters = {
+        "layer": "features before pooling",
+        "scaling": "logit units, the same for all tiles; negative values cut",
+        "cells_per_tile": wide,
+        "tiles": count,
+    }
+    values = (total / np.maximum(seen, 1)).astype(np.float32)
+    return Heatmap(values, matrix, result.slide_id, "pathology", method, target, provenance, parameters)
