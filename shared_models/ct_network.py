@@ -33,7 +33,8 @@ def network() -> Any:
     """A new network: (n, 2, rows, columns), both multiples of 16, to logits (n, 1, rows, columns)."""
     from monai.networks.nets import BasicUNet
 
-    return BasicUNet(spatial_dims=2, in_channels=2, out_channels=1, features=_FEATURES, norm=("group", {"num_groups": 8}))
+    norm = ("group", {"num_groups": 8})
+    return BasicUNet(spatial_dims=2, in_channels=2, out_channels=1, features=_FEATURES, norm=norm)
 
 
 def load(path: Path) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 
 from .contract.values import Array
 
-MPP = 1.71
+MPP = 0.9
 WIDTH, HEIGHT = 3584, 2688
 LEVELS = 3
 TILE = 256

@@ -175,9 +175,22 @@ class Client:
         }
         return str(self._json("POST", routes.case(case_id, "radiology"), body)["job_id"])
 
-    def pathology(self, case_id: str, slide_id: str, explain: Iterable[str] = ()) -> str:
-        """Ask for the classes of a slide whose tiles were sent; the job's id."""
-        body = {"slide_id": slide_id, "explain": list(explain)}
+    def pathology(
+        self,
+        case_id: str,
+        slide_id: str,
+        explain: Iterable[str] = (),
+        tile_px: Optional[tuple[float, float]] = None,
+    ) -> str:
+        """Ask for the classes of a slide whose tiles were sent; the job's id.
+
+        Parameters
+        ----------
+        tile_px : (width, height) of one tile in level-0 pixels; without it, the step of the tiles' grid
+        """
+        body: dict[str, Any] = {"slide_id": slide_id, "explain": list(explain)}
+        if tile_px is not None:
+            body["tile_px"] = [float(side) for side in tile_px]
         return str(self._json("POST", routes.case(case_id, "pathology"), body)["job_id"])
 
     def job(self, job_id: str) -> JobProgress:
