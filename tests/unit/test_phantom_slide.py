@@ -56,4 +56,4 @@ def test_the_seed_decides_the_pixels(slide: tuple[Path, SlideTruth], tmp_path: P
     again = write_slide(tmp_path / "a.ome.tif", seed=0)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.ome.tif"), tifffile.imread(slide[0]))
     assert all((a.outline_px == b.outline_px).all() for a, b in zip(again.regions, slide[1].regions))
-    assert again.mpp == 1.71
+    assert again.mpp == 0.9
