@@ -1,0 +1,89 @@
+"""Where the lungs are in a chest CT, with the nodules that lie against their walls.
+
+lungs()        lung mask on the CT's grid
+lung_box()     its bounding box with a margin
+
+The way: air inside the body, on a grid of about 2 mm; what touches the border of a slice is outside; the one or two
+largest pieces are the lungs; each slice is closed by a disc of 12 mm, so that a nodule at the chest wall and the
+vessels are inside; holes are filled.
+
+Source: after Armato and Sensakovic 2004, doi 10.1016/j.acra.2004.06.005. Departs from it in: a coarse grid, and a
+closing instead of the rolling ball.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .contract.errors import InvalidInput
+from .contract.values import Array, CTVolume
+
+AIR_HU = -400
+GRID_MM = 2.0
+CLOSING_MM = 12.0
+LEAST_ML = 250.0
+_MARGIN_MM = 6.0
+
+
+def _thinned(volume: CTVolume) -> tuple[Array, tuple[int, int, int]]:
+    """The voxels on about GRID_MM, each the first of its block, and the steps (slices, rows, columns)."""
+    x, y, z = volume.spacing_mm
+    steps = (max(1, int(GRID_MM / z)), max(1, int(GRID_MM / y)), max(1, int(GRID_MM / x)))
+    return volume.voxels[:: steps[0], :: steps[1], :: steps[2]], steps
+
+
+def _disc(radius_rows: float, radius_columns: float) -> Array:
+    rows, columns = int(radius_rows), int(radius_columns)
+    y, x = np.ogrid[-rows : rows + 1, -columns : columns + 1]
+    inside: Array = (y / max(radius_rows, 0.5)) ** 2 + (x / max(radius_columns, 0.5)) ** 2 <= 1
+    return inside
+
+
+def lungs(volume: CTVolume) -> Array:
+    """bool (slices, rows, columns): both lungs, closed over nodules at the wall.
+
+    Raises
+    ------
+    InvalidInput : nothing in the volume looks like a lung.
+    """
+    from scipy import ndimage
+
+    coarse, steps = _thinned(volume)
+    x, y, z = volume.spacing_mm
+    spacing = (z * steps[0], y * steps[1], x * steps[2])
+    air = ndimage.binary_opening(coarse < AIR_HU, np.ones((1, 3, 3), bool))
+    inside = np.zeros_like(air)
+    for k, plane in enumerate(air):
+        marks, count = ndimage.label(plane)
+        if count:
+            edge = np.unique(np.concatenate([marks[0], marks[-1], marks[:, 0], marks[:, -1]]))
+            inside[k] = plane & ~np.isin(marks, edge)
+    marks, count = ndimage.label(inside)
+    sizes = np.bincount(marks.ravel())[1:] * np.prod(spacing) / 1000.0
+    kept = [i + 1 for i in np.argsort(sizes)[::-1][:2] if sizes[i] >= LEAST_ML / 2]
+    if not kept or sizes.max() < LEAST_ML:
+        raise InvalidInput(
+            "No lungs were found in this series.", "Choose an axial chest CT in Hounsfield units that holds the lungs."
+        )
+    lung = np.isin(marks, kept)
+    reach = (CLOSING_MM / spacing[1], CLOSING_MM / spacing[2])
+    disc = _disc(*reach)
+    edge = tuple(int(r) + 1 for r in reach)
+    for k in range(len(lung)):
+        if lung[k].any():
+            wide = np.pad(lung[k], [(e, e) for e in edge])
+            closed = ndimage.binary_fill_holes(ndimage.binary_closing(wide, disc))
+            lung[k] = closed[edge[0] : -edge[0], edge[1] : -edge[1]]
+    whole = lung.repeat(steps[0], 0).repeat(steps[1], 1).repeat(steps[2], 2)
+    result: Array = whole[: volume.voxels.shape[0], : volume.voxels.shape[1], : volume.voxels.shape[2]]
+    return result
+
+
+def lung_box(mask: Array, spacing_mm: tuple[float, float, float]) -> tuple[slice, slice, slice]:
+    """Slices (slices, rows, columns) that hold ``mask`` and a margin; the mask is not empty."""
+    parts = []
+    for axis in range(3):
+        used = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        margin = int(np.ceil(_MARGIN_MM / spacing_mm[2 - axis]))
+        parts.append(slice(max(0, int(used[0]) - margin), min(mask.shape[axis], int(used[-1]) + 1 + margin)))
+    return parts[0], parts[1], parts[2]

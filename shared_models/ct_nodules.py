@@ -1,0 +1,185 @@
+"""From a map of nodule probability to nodules: pieces, which are kept, and their measurements.
+
+candidates()   pieces inside the lungs that could be nodules, most suspicious first
+prompted()     the piece at a point or in a box that the user gave
+axes_mm()      long and short axis on the axial slice where the nodule is largest
+Candidate      one piece
+
+A candidate is kept when it is as large as a nodule may be, compact enough not to be a vessel, and sure enough; at
+most MAX_CANDIDATES are kept. What a piece scores is its mean probability times its compactness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .contract.errors import BadGeometry
+from .contract.values import Array, CTVolume
+from .geometry import lps_to_index
+
+THRESHOLD = 0.5
+PROMPT_THRESHOLD = 0.3
+LEAST_MM, MOST_MM = 4.0, 120.0
+MAX_CANDIDATES = 10
+LEAST_SCORE = 0.42
+_PROMPT_RADIUS_MM = 15.0
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One piece.
+
+    Parameters
+    ----------
+    where : slices (slices, rows, columns) of its bounding box in the volume
+    mask : bool, of that box
+    score : 0 to 1, how much it looks like a nodule; not a probability
+    found_by : "search", "point" or "box"
+    """
+
+    where: tuple[slice, slice, slice]
+    mask: Array
+    score: float
+    found_by: str
+
+
+def _compactness(mask: Array, spacing: tuple[float, float, float]) -> float:
+    """Volume over that of the ellipsoid with the same second moments' largest axis: 1 for a ball, small for a tube."""
+    points = np.argwhere(mask) * spacing
+    if len(points) < 4:
+        return 1.0
+    spread = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(points.T)), (min(spacing) / 4) ** 2))
+    return float(min(1.0, (spread[0] * spread[1]) ** 0.5 / spread[2] * 1.2))
+
+
+def _equivalent_mm(voxels: int, spacing: tuple[float, float, float]) -> float:
+    return float((6 * voxels * np.prod(spacing) / np.pi) ** (1 / 3))
+
+
+def candidates(probability: Array, lungs: Array, spacing_mm: tuple[float, float, float]) -> list[Candidate]:
+    """Pieces that could be nodules, best first.
+
+    Parameters
+    ----------
+    probability : float32 (slices, rows, columns)
+    lungs : bool, same shape
+    spacing_mm : along (column, row, slice) index
+    """
+    from scipy import ndimage
+
+    spacing = spacing_mm[::-1]
+    marks, _ = ndimage.label(probability > THRESHOLD)
+    found = []
+    for number, where in enumerate(ndimage.find_objects(marks), 1):
+        mask = marks[where] == number
+        size = _equivalent_mm(int(mask.sum()), spacing)
+        if not LEAST_MM <= size <= MOST_MM or not (mask & lungs[where]).sum() >= 0.5 * mask.sum():
+            continue
+        score = float(probability[where][mask].mean()) * _compactness(mask, spacing) ** 0.5
+        if score >= LEAST_SCORE:
+            found.append(Candidate(where, mask, score, "search"))
+    # Size counts too: of two equally sure pieces the larger one matters more.
+    found.sort(key=lambda c: c.score * min(1.0, _equivalent_mm(int(c.mask.sum()), spacing) / 10), reverse=True)
+    return found[:MAX_CANDIDATES]
+
+
+def prompted(
+    probability: Array, volume: CTVolume, points_lps_mm: Any, boxes_lps_mm: Any
+) -> tuple[list[Candidate], list[str]]:
+    """One piece for each point or box, and a note for each where there is none.
+
+    Parameters
+    ----------
+    probability : float32, on the volume's grid
+    points_lps_mm : (x, y, z) each
+    boxes_lps_mm : (lower, upper) corner each
+
+    Raises
+    ------
+    BadGeometry : a point or box lies outside the CT.
+    """
+    found, notes = [], []
+    regions = [(np.array([p, p], float), "point") for p in points_lps_mm]
+    regions += [(np.array(b, float), "box") for b in boxes_lps_mm]
+    for corners, kind in regions:
+        every = np.array(
+            [[corners[i][0], corners[j][1], corners[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+        )
+        index = lps_to_index(volume.ijk_to_lps, every)
+        low, high = np.rint(index.min(0)).astype(int)[::-1], np.rint(index.max(0)).astype(int)[::-1]
+        shape = np.array(volume.voxels.shape)
+        if (high < 0).any() or (low >= shape).any():
+            raise BadGeometry(f"The {kind} lies outside the CT.", "Choose one inside the scanned volume.")
+        if kind == "point":
+            reach = np.ceil(_PROMPT_RADIUS_MM / np.array(volume.spacing_mm[::-1])).astype(int)
+            seed, low, high = low, low - reach, low + reach
+        else:
+            seed = (low + high) // 2
+        low, high = np.maximum(low, 0), np.minimum(high, shape - 1)
+        piece = _piece(probability, low, high, seed, kind, volume)
+        if piece is None:
+            notes.append(f"No nodule was recognised at the {kind} that was given.")
+        else:
+            found.append(piece)
+    return found, notes
+
+
+def _piece(probability: Array, low: Array, high: Array, seed: Array, kind: str, volume: CTVolume) -> Any:
+    """The piece nearest to ``seed``, of probability over PROMPT_THRESHOLD, or of density where the network is unsure."""
+    from scipy import ndimage
+
+    where = tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high))
+    dense = ndimage.binary_opening(volume.voxels[where] > -350, np.ones((1, 2, 2), bool))
+    for inside in (probability[where] > PROMPT_THRESHOLD, dense):
+        marks, count = ndimage.label(inside)
+        if not count:
+            continue
+        # The user pointed: what lies within 5 mm of it is meant.
+        scale = np.array(volume.spacing_mm[::-1])
+        places = np.argwhere(marks > 0)
+        distance = np.linalg.norm((places - (seed - low)) * scale, axis=1)
+        nearest = places[distance.argmin()]
+        if kind == "point" and distance.min() > 5.0:
+            continue
+        mask = marks == marks[tuple(nearest)]
+        touched = sum(mask.take(edge, axis).any() for axis in (1, 2) for edge in (0, -1))
+        if inside is dense and kind == "point" and touched >= 3:
+            continue  # chest wall or heart: it runs out of the region on every side
+        used = ndimage.find_objects(mask.astype(np.uint8))[0]
+        place = tuple(slice(w.start + u.start, w.start + u.stop) for w, u in zip(where, used))
+        score = float(probability[where][mask].mean())
+        return Candidate((place[0], place[1], place[2]), mask[used], score, kind)
+    return None
+
+
+def axes_mm(mask: Array, pixel_mm: tuple[float, float]) -> tuple[float, float]:
+    """Long and short axis of the largest axial slice of ``mask``.
+
+    Parameters
+    ----------
+    mask : bool (slices, rows, columns), not empty
+    pixel_mm : (row, column) spacing
+
+    Returns
+    -------
+    The longest distance between two of its pixels' outer edges, and the widest extent across it, mm.
+    """
+    plane = mask[int(np.argmax(mask.sum(axis=(1, 2))))]
+    rows, columns = np.nonzero(plane)
+    corners = np.concatenate(
+        [np.stack([(rows + a) * pixel_mm[0], (columns + b) * pixel_mm[1]], 1) for a in (0, 1) for b in (0, 1)]
+    )
+    corners = np.unique(corners, axis=0)
+    from scipy.spatial import ConvexHull
+    from scipy.spatial.distance import cdist
+
+    hull = corners[ConvexHull(corners).vertices]
+    apart = cdist(hull, hull)
+    i, j = np.unravel_index(int(apart.argmax()), apart.shape)
+    long_axis = float(apart[i, j])
+    along = (hull[j] - hull[i]) / long_axis
+    across = hull @ np.array([-along[1], along[0]])
+    return long_axis, float(min(across.max() - across.min(), long_axis))

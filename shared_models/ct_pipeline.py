@@ -1,0 +1,244 @@
+"""From a CT to its nodules: lungs, nodule probability, pieces, measurements, malignancy, heatmaps.
+
+CTModels       the networks of a CT, on one device
+CTAnalysis     result, mask and heatmaps
+analyse_ct()   all of it, with progress and Cancel
+
+No CT with a known subtype stands behind these models: every subtype is "not assessed". Malignancy is what LIDC's
+readers would rate, not histology.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+
+from .code_version import code_version
+from .contract.errors import Cancelled, InvalidInput
+from .contract.provenance import Provenance
+from .contract.results import METHODS, Heatmap, LabelVolume, Nodule, RadiologyResult
+from .contract.values import CLASSES, Abstention, Array, CTVolume
+from .ct_lungs import lung_box, lungs
+from .ct_malignancy import MalignancyModel, features
+from .ct_nodules import Candidate, axes_mm, candidates, prompted
+from .ct_segmentation import nodule_probability
+from .geometry import cropped_affine, index_to_lps
+from .model_bundle import MODELS_ROOT, Bundle
+
+BUNDLE, WEIGHTS = "lung_nodule_segmentation", "models/model.pt"
+AVAILABLE = ("gradcam",)
+_HEATMAP_MARGIN_MM = 20.0
+
+Progress = Callable[[str, float], None]
+Cancel = Callable[[], bool]
+
+
+class CTModels:
+    """The models of a CT on one device; made by load().
+
+    Attributes
+    ----------
+    network : of ct_network; malignancy : MalignancyModel; provenance : of both, segmentation first
+    """
+
+    def __init__(self, bundle: Bundle, malignancy: MalignancyModel, device: str) -> None:
+        from .ct_network import load
+
+        self.device = device
+        self.network = load(bundle.path(WEIGHTS)).to(device)
+        self.malignancy = malignancy
+        version = code_version()
+        self.provenance: tuple[Provenance, ...] = (
+            bundle.provenance(device, version),
+            malignancy.bundle.provenance("cpu", version),
+        )
+
+    @classmethod
+    def load(cls, models_root: Path = MODELS_ROOT, device: str = "cpu") -> CTModels:
+        """Load the bundles under ``models_root``.
+
+        Raises
+        ------
+        ModelUnavailable : one is missing, incomplete or changed.
+        """
+        return cls(Bundle.load(models_root / BUNDLE), MalignancyModel.load(models_root), device)
+
+
+@dataclass(frozen=True, eq=False)
+class CTAnalysis:
+    """What a CT shows; the mask on the CT's grid; heatmaps by method, each a crop of that grid."""
+
+    result: RadiologyResult
+    mask: LabelVolume
+    heatmaps: Mapping[str, Heatmap] = field(default_factory=dict)
+
+
+def analyse_ct(
+    volume: CTVolume,
+    models: CTModels,
+    *,
+    points_lps_mm: Sequence[Any] = (),
+    boxes_lps_mm: Sequence[Any] = (),
+    explain: Sequence[str] = (),
+    progress: Progress = lambda stage, fraction: None,
+    cancelled: Cancel = lambda: False,
+) -> CTAnalysis:
+    """Nodules of one CT.
+
+    Parameters
+    ----------
+    points_lps_mm, boxes_lps_mm : nodules that the user pointed at; they are always in the result, if recognised
+    explain : methods of METHODS
+    progress : called with a stage and the fraction that is done
+    cancelled : asked before every batch of slices and every nodule
+
+    Raises
+    ------
+    InvalidInput : no lungs, or a method that is not available. BadGeometry : a point outside. Cancelled.
+    """
+    for method in explain:
+        if method not in AVAILABLE:
+            known = "not available yet for CT" if method in METHODS else "not known"
+            raise InvalidInput(f"The method {method} is {known}.", f"Use {', '.join(AVAILABLE)}.")
+
+    def go_on(stage: str, fraction: float) -> None:
+        if cancelled():
+            raise Cancelled("The job was cancelled.", "")
+        progress(stage, fraction)
+
+    go_on("finding the lungs", 0.0)
+    lung = lungs(volume)
+    where = _wanted(volume, lung, points_lps_mm, boxes_lps_mm)
+    probability = np.zeros(volume.voxels.shape, np.float32)
+    probability[where] = nodule_probability(
+        models.network,
+        volume.voxels[where],
+        volume.spacing_mm,
+        models.device,
+        progress=lambda stage, fraction: progress(stage, 0.05 + 0.80 * fraction),
+        cancelled=cancelled,
+    )
+    go_on("measuring nodules", 0.85)
+    asked, notes = prompted(probability, volume, points_lps_mm, boxes_lps_mm)
+    pieces = asked + candidates(probability, lung, volume.spacing_mm)
+    mask, nodules = _measured(pieces, volume, models)
+    maps = {}
+    for number, method in enumerate(explain):
+        go_on(f"explaining ({method})", 0.9 + 0.1 * number / len(explain))
+        heatmap = _heatmap(method, volume, mask, nodules, models, cancelled)
+        if heatmap is not None:
+            maps[method] = heatmap
+    return CTAnalysis(_result(volume, nodules, models, notes), mask, maps)
+
+
+def _wanted(volume: CTVolume, lung: Array, points: Sequence[Any], boxes: Sequence[Any]) -> tuple[slice, slice, slice]:
+    """The lungs' box, or the whole CT where the user pointed: a nodule may lie where the lung mask ends."""
+    if len(points) or len(boxes):
+        return slice(None), slice(None), slice(None)
+    return lung_box(lung, volume.spacing_mm)
+
+
+def _measured(
+    pieces: Sequence[Candidate], volume: CTVolume, models: CTModels
+) -> tuple[LabelVolume, tuple[Nodule, ...]]:
+    """Nodules ordered by malignancy, then size, and the volume of their labels; the first of overlapping pieces stays."""
+    taken = np.zeros(volume.voxels.shape, bool)
+    found = []
+    for piece in pieces:
+        own = piece.mask & ~taken[piece.where]
+        if own.sum() < 0.5 * piece.mask.sum():
+            continue
+        taken[piece.where] |= own
+        found.append((piece, own, _malignancy(own, volume.voxels[piece.where], volume.spacing_mm, models)))
+    found.sort(key=lambda f: (-f[2], -int(f[1].sum())))
+    labels = np.zeros(volume.voxels.shape, np.uint8)
+    nodules = []
+    for label, (piece, own, malignancy) in enumerate(found[:255], 1):
+        labels[piece.where][own] = label
+        index = np.argwhere(own).mean(axis=0) + [s.start for s in piece.where]
+        x, y, z = index_to_lps(volume.ijk_to_lps, index[::-1])
+        long_axis, short_axis = axes_mm(own, (volume.spacing_mm[1], volume.spacing_mm[0]))
+        nodules.append(
+            Nodule(
+                label=label,
+                centre_lps_mm=(float(x), float(y), float(z)),
+                long_axis_mm=long_axis,
+                short_axis_mm=short_axis,
+                volume_mm3=float(own.sum() * abs(np.linalg.det(volume.ijk_to_lps[:3, :3]))),
+                mean_hu=float(volume.voxels[piece.where][own].mean()),
+                malignancy=malignancy,
+                subtype=dict.fromkeys(CLASSES),
+                found_by=piece.found_by,
+            )
+        )
+    return LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), tuple(nodules)
+
+
+def _malignancy(mask: Array, hu: Array, spacing_mm: tuple[float, float, float], models: CTModels) -> float:
+    k = int(np.argmax(mask.sum(axis=(1, 2))))
+    # Room for the rim that the features look at.
+    plane, inside = np.pad(hu[k], 4, mode="edge"), np.pad(mask[k], 4)
+    rows = features(plane, inside, (spacing_mm[1], spacing_mm[0]))[None]
+    return float(models.malignancy.probability(rows)[0])
+
+
+def _heatmap(
+    method: str, volume: CTVolume, mask: LabelVolume, nodules: Sequence[Nodule], models: CTModels, cancelled: Cancel
+) -> Any:
+    """All nodules' maps on one crop of the CT's grid, or None where there is no nodule."""
+    from scipy import ndimage
+
+    from .ct_attribution import grad_cam
+
+    if not nodules:
+        return None
+    margin = [int(np.ceil(_HEATMAP_MARGIN_MM / s)) for s in volume.spacing_mm[::-1]]
+    margin[0] = 0
+    parts = []
+    for nodule, own in zip(nodules, ndimage.find_objects(mask.labels)):
+        if cancelled():
+            raise Cancelled("The job was cancelled.", "")
+        where = tuple(slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(own, margin, mask.labels.shape))
+        values = grad_cam(
+            models.network, volume.voxels[where], mask.labels[where] == nodule.label, volume.spacing_mm, models.device
+        )
+        parts.append((where, values))
+    low = [min(where[a].start for where, _ in parts) for a in range(3)]
+    high = [max(where[a].stop for where, _ in parts) for a in range(3)]
+    whole = np.zeros([b - a for a, b in zip(low, high)], np.float32)
+    for where, values in parts:
+        at = tuple(slice(s.start - a, s.stop - a) for s, a in zip(where, low))
+        np.maximum(whole[at], values, out=whole[at])
+    parameters = {
+        "layer": "upcat_2, the decoder at half resolution",
+        "scaling": "logit units, the same for all nodules; negative values cut",
+        "nodules": len(nodules),
+    }
+    return Heatmap(
+        whole, cropped_affine(volume.ijk_to_lps, low[::-1]), volume.series_uid, "radiology", method, "nodule",
+        models.provenance[0], parameters,
+    )  # fmt: skip
+
+
+def _result(volume: CTVolume, nodules: tuple[Nodule, ...], models: CTModels, notes: Sequence[str]) -> RadiologyResult:
+    said = [
+        "Malignancy is what readers of LIDC-IDRI would rate, not histology.",
+        "The subtype is not assessed on CT: no CT with a known subtype was there to learn from.",
+        *notes,
+    ]
+    if volume.spacing_mm[2] > 3.0:
+        said.append(f"Slices are {volume.spacing_mm[2]:.1f} mm apart: small nodules may be missed.")
+    nothing = None
+    if not nodules:
+        nothing = Abstention(
+            "No nodule was found in the lungs; small or faint ones may have been missed.",
+            "Point at a nodule that you see, or use a CT with thin slices.",
+        )
+    highest = max((n.malignancy for n in nodules if n.malignancy is not None), default=None)
+    return RadiologyResult(
+        volume.series_uid, nodules, highest, dict.fromkeys(CLASSES), models.provenance, tuple(said), nothing
+    )

@@ -1,0 +1,183 @@
+"""Make the CT bundles of trained weights: python -m shared_models.package_ct --data ../shared/data --run out/ct
+
+The segmentation weights come from train_ct; the malignancy model is fitted here, on the training split, and calibrated
+on the validation split (Platt 1999). The test split is measured once, for the cards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import ct_data
+from .code_version import git_commit
+from .ct_malignancy import BUNDLE as MALIGNANCY
+from .ct_malignancy import NAMES, MalignancyModel, features
+from .ct_network import PIXEL_MM, WINDOWS_HU
+from .ct_pipeline import BUNDLE as SEGMENTATION
+from .evaluate_ct import evaluate_ct_cubes, evaluate_ct_malignancy, evaluate_ct_series, evaluate_ct_slices, rated
+from .model_bundle import MODELS_ROOT, sha256_of
+
+_SOURCE = "LIDC-IDRI, Armato et al. 2011, doi 10.7937/K9/TCIA.2015.LO9QL9SX, CC BY 3.0"
+_LICENSE = f"""The weights in this folder are under the Creative Commons Attribution 4.0 International licence
+(https://creativecommons.org/licenses/by/4.0/). They were made from {_SOURCE}.
+"""
+
+
+def _table(data: ct_data.Nodules) -> tuple[Any, Any]:
+    kept, malignant = rated(data)
+    rows = [features(data.hu[i], data.mask[i], (data.pixel_mm[i], data.pixel_mm[i])) for i in kept]
+    return np.array(rows), malignant.astype(int)
+
+
+def fitted(train: ct_data.Nodules, val: ct_data.Nodules, seed: int) -> dict[str, Any]:
+    """The malignancy model as its weights file holds it; its strength of shrinkage is chosen on validation."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    x, y = _table(train)
+    held, truth = _table(val)
+    mean, scale = x.mean(0), x.std(0)
+
+    def scored(c: float) -> tuple[float, Any]:
+        model = LogisticRegression(C=c, max_iter=5000, random_state=seed).fit((x - mean) / scale, y)
+        return float(roc_auc_score(truth, model.decision_function((held - mean) / scale))), model
+
+    _, model = max((scored(c) for c in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)), key=lambda found: found[0])
+    score = model.decision_function((held - mean) / scale)
+    # C is large, so that this is the plain maximum likelihood of Platt's two numbers.
+    platt = LogisticRegression(C=1e6).fit(score[:, None], truth)
+    return {
+        "features": list(NAMES), "mean": mean.tolist(), "scale": scale.tolist(),
+        "coefficients": model.coef_[0].tolist(), "intercept": float(model.intercept_[0]),
+        "platt": [float(platt.coef_[0, 0]), float(platt.intercept_[0])],
+        "prevalence": float(truth.mean()), "n_train": len(y), "n_val": len(truth),
+    }  # fmt: skip
+
+
+def _metadata(model_id: str, task: str, description: str, calibrated: bool, own: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "version": "0.1.0", "changelog": {"0.1.0": "first weights"}, "monai_version": "1.6.1",
+        "pytorch_version": "2.13.0", "numpy_version": np.__version__, "task": task, "description": description,
+        "authors": "the LungXAI developers", "copyright": "see LICENSE", "data_source": _SOURCE, "data_type": "DICOM",
+        "image_classes": "CT in HU", "intended_use": "Research use only, not a diagnosis.",
+        "network_data_format": {
+            "inputs": {"image": {"type": "image", "format": "hounsfield", "modality": "CT", "num_channels": 2,
+                                 "spatial_shape": ["16*n", "16*n"], "dtype": "float32", "value_range": [-1, 1],
+                                 "is_patch_data": False, "channel_def": {"0": "lung window", "1": "soft tissue"}}},
+            "outputs": {"pred": {"type": "image", "format": "segmentation", "num_channels": 1,
+                                 "spatial_shape": ["16*n", "16*n"], "dtype": "float32", "value_range": [],
+                                 "is_patch_data": False, "channel_def": {"0": "nodule, logit"}}},
+        },
+        "lungxai": {"model_id": model_id, "modality": "radiology", "coverage": [], "calibrated": calibrated, **own},
+    }  # fmt: skip
+
+
+def _written(folder: Path, metadata: dict[str, Any]) -> None:
+    (folder / "configs").mkdir(parents=True, exist_ok=True)
+    (folder / "docs").mkdir(exist_ok=True)
+    names = sorted(p.name for p in (folder / "models").iterdir())
+    metadata["lungxai"]["weights"] = {f"models/{n}": sha256_of(folder / "models" / n) for n in names}
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n")
+    (folder / "LICENSE").write_text(_LICENSE)
+
+
+def _lines(task: dict[str, Any], *names: str) -> str:
+    rows = [(name, task.get(name) or task["baseline"][name]) for name in names]
+    return "\n".join(f"| {n} | {m['value']:.3f} | {m['ci95'][0]:.3f} to {m['ci95'][1]:.3f} |" for n, m in rows)
+
+
+_HEAD = "| measure | value | 95 % interval |\n|---|---|---|"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True, help="folder that train_ct wrote")
+    parser.add_argument("--models", type=Path, default=MODELS_ROOT)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    run = json.loads((given.run / "result.json").read_text())
+    nodules, rating = given.models / SEGMENTATION, given.models / MALIGNANCY
+    for folder in (nodules, rating):
+        (folder / "models").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(given.run / "best.pt", nodules / "models" / "model.pt")
+    _written(nodules, _metadata(
+        SEGMENTATION, "segmentation of lung nodules on axial CT slices", "2D U-Net (MONAI BasicUNet), 0.75 mm pixels.",
+        False, {"pixel_mm": PIXEL_MM, "windows_hu": WINDOWS_HU,
+                "training": {"commit": run["commit"], "seed": 1, "command": run["command"]}},
+    ))  # fmt: skip
+    weights = fitted(ct_data.slices(given.data, "train"), ct_data.slices(given.data, "val"), given.seed)
+    (rating / "models" / "model.json").write_text(json.dumps(weights, indent=1) + "\n")
+    command = f"python -m shared_models.package_ct --seed {given.seed}"
+    _written(rating, _metadata(
+        MALIGNANCY, "malignancy of a lung nodule as readers rate it", "Logistic regression over 9 measurements.", True,
+        {"prevalence": weights["prevalence"],
+         "training": {"commit": git_commit(), "seed": given.seed, "command": command}},
+    ))  # fmt: skip
+    MalignancyModel.load(given.models)
+    flat = evaluate_ct_slices(given.data, "test", given.models)
+    cubes = evaluate_ct_cubes(given.data, "test", given.models)
+    rated_test = evaluate_ct_malignancy(given.data, "test", given.models)
+    series = evaluate_ct_series(given.data, "test", given.models)
+    if flat is None or cubes is None or rated_test is None or series is None:
+        parser.error("a folder of the CT data is missing below --data")
+    print(json.dumps({"slices": flat, "cubes": cubes, "malignancy": rated_test, "series": series}, indent=1))
+    (nodules / "docs" / "README.md").write_text(f"""# {SEGMENTATION}: lung nodules on CT
+
+Research use only, not a diagnosis. A 2D U-Net over axial slices at {PIXEL_MM} mm per pixel; slices join to nodules in 3D.
+
+**Data.** {_SOURCE}. Trained on {run['train_patches']} patches of 71 x 71 pixels (largest slice of a nodule, one reader's
+contour) and planes of 79 cubes; chosen on {run['val_patches']} patches of other patients. Split by patient.
+Commit {run['commit'][:12]}, `{run['command']}`.
+
+**Test split**, intervals by bootstrap over patients. The baseline is the piece over -400 HU at the centre.
+
+{flat['n']} slices of {flat['patients']} patients:
+
+{_HEAD}
+{_lines(flat, 'dice_mean', 'dice_median', 'threshold_dice_mean')}
+
+{cubes['n']} cubes of {cubes['patients']} patients, Dice in 3D:
+
+{_HEAD}
+{_lines(cubes, 'dice_mean', 'dice_median', 'threshold_dice_mean')}
+
+One whole series with a biopsy-proven adenocarcinoma that no model saw (Lung-PET-CT-Dx, doi
+10.7937/TCIA.2020.NNC20461, CC BY 4.0; {series['box_slices']} slices with a tumour box, 5 mm apart): the mask meets the box in
+{series['box_hit']['value']:.2f} of them; {series['false_positives']['value']:.0f} pieces meet no box.
+
+**Coverage.** None: it finds nodules, it names no class.
+
+**Limits.** The training patches are centred on nodules of 3 to about 30 mm, so vessels, scars and the chest wall are
+under-represented: expect false positives on whole series. Sensitivity per nodule on whole CTs was not measured, for
+want of whole CTs with every nodule marked. Slices are judged one by one. One reader's contour is the reference.
+""")
+    (rating / "docs" / "README.md").write_text(f"""# {MALIGNANCY}: how readers would rate a nodule
+
+Research use only, not a diagnosis. Logistic regression over {len(NAMES)} measurements of the nodule's largest slice:
+{', '.join(NAMES)}.
+
+**Data.** {_SOURCE}. Readers' mean rating over 3.5 against under 2.5, nodules between left out. Fitted on
+{weights['n_train']} nodules, calibrated (Platt) on {weights['n_val']} nodules of other patients.
+
+**Test split**, {rated_test['n']} nodules ({rated_test['malignant']} rated malignant) of {rated_test['patients']} patients:
+
+{_HEAD}
+{_lines(rated_test, 'auroc', 'auroc_reader_mask', 'auroc_area_only')}
+
+`auroc` uses the network's mask, as on a real CT; `auroc_area_only` is the area of the reader's mask and nothing else:
+the bar that a malignancy model has to pass.
+
+**Limits.** Ratings are opinions, not histology. Nodules that readers rated near 3 were left out of training and test.
+Coverage: none; it tells no subtype.
+""")
+
+
+if __name__ == "__main__":
+    main()
