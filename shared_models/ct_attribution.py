@@ -5,8 +5,8 @@ grad_cam()   the decoder's last features of the nodule network, weighted by the 
 The target is the sum of the logits over the voxels that were segmented as the nodule, slice by slice, so the map says
 where the network saw what it calls this nodule. Values are in logit units, negative ones cut.
 
-Source: Selvaraju et al. 2017, arXiv:1610.02391, by captum's LayerGradCam; for segmentation as in Vinogradova et al. 2020,
-arXiv:2002.11434.
+Source: Selvaraju et al. 2017, arXiv:1610.02391, by captum's LayerGradCam; for segmentation as in
+Vinogradova et al. 2020, arXiv:2002.11434.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def prompted(
 
 
 def _piece(probability: Array, low: Array, high: Array, seed: Array, kind: str, volume: CTVolume) -> Any:
-    """The piece nearest to ``seed``, of probability over PROMPT_THRESHOLD, or of density where the network is unsure."""
+    """The piece nearest to ``seed``: of probability over PROMPT_THRESHOLD, else of density."""
     from scipy import ndimage
 
     where = tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high))

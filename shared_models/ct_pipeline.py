@@ -145,7 +145,7 @@ def _wanted(volume: CTVolume, lung: Array, points: Sequence[Any], boxes: Sequenc
 def _measured(
     pieces: Sequence[Candidate], volume: CTVolume, models: CTModels
 ) -> tuple[LabelVolume, tuple[Nodule, ...]]:
-    """Nodules ordered by malignancy, then size, and the volume of their labels; the first of overlapping pieces stays."""
+    """Nodules by malignancy, then size, and the volume of their labels; the first of overlapping pieces stays."""
     taken = np.zeros(volume.voxels.shape, bool)
     found = []
     for piece in pieces:

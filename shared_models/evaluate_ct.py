@@ -158,7 +158,7 @@ def evaluate_ct_series(data_root: Path, split: str, models_root: Path) -> Option
 
     from .ct_reader import read_ct
 
-    folders = sorted(p for p in (data_root / SERIES).glob("A*") if p.is_dir())
+    folders = sorted({path.parent for path in (data_root / SERIES).glob("*/*.dcm")})
     if not folders:
         return None
     models = CTModels.load(models_root)
