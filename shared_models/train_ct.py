@@ -1,7 +1,8 @@
 """Train the nodule segmentation network: python -m shared_models.train_ct --data ../shared/data --out out/ct
 
 Patches centred on a nodule and every slice of the cubes, so that vessels and chest wall are seen without a nodule too.
-The best weights by validation Dice are kept in OUT/best.pt, the record in OUT/result.json; both at every improvement.
+What is kept is a moving average of the weights, which varies less from epoch to epoch than the weights do: the best by
+validation Dice in OUT/best.pt, the record in OUT/result.json; both at every improvement.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .ct_network import PIXEL_MM, channels, network
 
 SIDE = 64
 _PATCH = 71
+_AVERAGE = 0.995  # of the weights, a step
 
 
 def _pool(root: Path, split: str, with_cubes: bool) -> tuple[Any, ...]:
@@ -116,6 +118,9 @@ def train(root: Path, out: Path, minutes: float, seed: int, batch: int = 32) -> 
     patches, planes = np.flatnonzero(~pool[4]), np.flatnonzero(pool[4])
     with_nodule = planes[pool[1][planes].any((1, 2))]
     model = network().to(memory_format=torch.channels_last)
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_AVERAGE)
+    )
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-4)
     record: dict[str, Any] = {
         "commit": git_commit(), "command": f"python -m shared_models.train_ct --minutes {minutes:g} --seed {seed}",
@@ -141,14 +146,15 @@ def train(root: Path, out: Path, minutes: float, seed: int, batch: int = 32) -> 
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
+            average.update_parameters(model)
             losses.append(loss.item())
-        dice = _validation(model, held)
+        dice = _validation(average.module, held)
         record["history"].append({"epoch": epoch, "loss": float(np.mean(losses)), "val_dice": dice})
         spent = (time.monotonic() - start) / 60
         print(f"epoch {epoch} loss {np.mean(losses):.3f} val Dice {dice:.4f} {spent:.1f}/{minutes:g} min", flush=True)
         if dice > best:
             best = dice
-            torch.save(model.state_dict(), out / "best.tmp")
+            torch.save(average.module.state_dict(), out / "best.tmp")
             (out / "best.tmp").replace(out / "best.pt")
         record.update(best_val_dice=best, minutes=round(spent, 1))
         (out / "result.json").write_text(json.dumps(record, indent=1))
