@@ -246,6 +246,7 @@ def described(bundle: Bundle) -> dict[str, Any]:
         "coverage": list(bundle.own["coverage"]),
         "calibrated": bundle.own["calibrated"],
         "weights_sha256": bundle.weights_sha256,
+        **{name: bundle.own[name] for name in ("tile_px", "spacing_um_px") if name in bundle.own},
     }
 
 

@@ -1,7 +1,7 @@
 """Where the lungs are in a chest CT, with the nodules that lie against their walls.
 
-lungs()        lung mask on the CT's grid
-lung_box()     its bounding box with a margin
+lungs()        lung mask on the CT's grid, and the same with a rim
+lung_box()     bounding box of a mask with a margin
 
 The way: air inside the body, on a grid of about 2 mm; what touches the border of a slice is outside; the one or two
 largest pieces are the lungs; each slice is closed by a disc of 12 mm, so that a nodule at the chest wall and the
@@ -22,6 +22,7 @@ AIR_HU = -400
 GRID_MM = 2.0
 CLOSING_MM = 12.0
 LEAST_ML = 250.0
+RIM_MM = 6.0
 _MARGIN_MM = 6.0
 
 
@@ -39,8 +40,14 @@ def _disc(radius_rows: float, radius_columns: float) -> Array:
     return inside
 
 
-def lungs(volume: CTVolume) -> Array:
-    """bool (slices, rows, columns): both lungs, closed over nodules at the wall.
+def lungs(volume: CTVolume) -> tuple[Array, Array]:
+    """Both lungs, closed over nodules at the wall; and the same with a rim of RIM_MM in each axial slice.
+
+    A mass that lies broadly against the wall holds no air, so that the closing misses it: the rim reaches into it.
+
+    Returns
+    -------
+    bool (slices, rows, columns), twice
 
     Raises
     ------
@@ -74,9 +81,14 @@ def lungs(volume: CTVolume) -> Array:
             wide = np.pad(lung[k], [(e, e) for e in edge])
             closed = ndimage.binary_fill_holes(ndimage.binary_closing(wide, disc))
             lung[k] = closed[edge[0] : -edge[0], edge[1] : -edge[1]]
-    whole = lung.repeat(steps[0], 0).repeat(steps[1], 1).repeat(steps[2], 2)
-    result: Array = whole[: volume.voxels.shape[0], : volume.voxels.shape[1], : volume.voxels.shape[2]]
-    return result
+    rim = ndimage.binary_dilation(lung, _disc(RIM_MM / spacing[1], RIM_MM / spacing[2])[None])
+    rows, columns = volume.voxels.shape[1:]
+
+    def full(coarse_mask: Array) -> Array:
+        whole = coarse_mask.repeat(steps[0], 0).repeat(steps[1], 1).repeat(steps[2], 2)
+        return whole[: len(volume.voxels), :rows, :columns]
+
+    return full(lung), full(rim)
 
 
 def lung_box(mask: Array, spacing_mm: tuple[float, float, float]) -> tuple[slice, slice, slice]:

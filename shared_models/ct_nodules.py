@@ -25,6 +25,7 @@ PROMPT_THRESHOLD = 0.3
 LEAST_MM, MOST_MM = 4.0, 120.0
 MAX_CANDIDATES = 10
 LEAST_SCORE = 0.42
+LEAST_IN_LUNG = 0.5
 _PROMPT_RADIUS_MM = 15.0
 
 
@@ -59,24 +60,26 @@ def _equivalent_mm(voxels: int, spacing: tuple[float, float, float]) -> float:
     return float((6 * voxels * np.prod(spacing) / np.pi) ** (1 / 3))
 
 
-def candidates(probability: Array, lungs: Array, spacing_mm: tuple[float, float, float]) -> list[Candidate]:
+def candidates(probability: Array, lungs: Array, rim: Array, spacing_mm: tuple[float, float, float]) -> list[Candidate]:
     """Pieces that could be nodules, best first.
 
     Parameters
     ----------
     probability : float32 (slices, rows, columns)
-    lungs : bool, same shape
+    lungs, rim : bool, same shape, of ct_lungs; a piece is cut at the rim, and half of it has to be in the lungs
     spacing_mm : along (column, row, slice) index
     """
     from scipy import ndimage
 
     spacing = spacing_mm[::-1]
-    marks, _ = ndimage.label(probability > THRESHOLD)
+    # Opened, so that a vessel does not tie two pieces together.
+    inside = ndimage.binary_opening((probability > THRESHOLD) & rim, ndimage.generate_binary_structure(2, 1)[None])
+    marks, _ = ndimage.label(inside)
     found = []
     for number, where in enumerate(ndimage.find_objects(marks), 1):
         mask = marks[where] == number
         size = _equivalent_mm(int(mask.sum()), spacing)
-        if not LEAST_MM <= size <= MOST_MM or not (mask & lungs[where]).sum() >= 0.5 * mask.sum():
+        if not LEAST_MM <= size <= MOST_MM or not (mask & lungs[where]).sum() >= LEAST_IN_LUNG * mask.sum():
             continue
         score = float(probability[where][mask].mean()) * _compactness(mask, spacing) ** 0.5
         if score >= LEAST_SCORE:

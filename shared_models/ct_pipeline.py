@@ -111,8 +111,8 @@ def analyse_ct(
         progress(stage, fraction)
 
     go_on("finding the lungs", 0.0)
-    lung = lungs(volume)
-    where = _wanted(volume, lung, points_lps_mm, boxes_lps_mm)
+    lung, rim = lungs(volume)
+    where = _wanted(volume, rim, points_lps_mm, boxes_lps_mm)
     probability = np.zeros(volume.voxels.shape, np.float32)
     probability[where] = nodule_probability(
         models.network,
@@ -124,7 +124,7 @@ def analyse_ct(
     )
     go_on("measuring nodules", 0.85)
     asked, notes = prompted(probability, volume, points_lps_mm, boxes_lps_mm)
-    pieces = asked + candidates(probability, lung, volume.spacing_mm)
+    pieces = asked + candidates(probability, lung, rim, volume.spacing_mm)
     mask, nodules = _measured(pieces, volume, models)
     maps = {}
     for number, method in enumerate(explain):

@@ -1,0 +1,204 @@
+"""One case through a server, as a client: inputs in, files out.
+
+Inputs          what the user gave
+analyze()       sends them, follows the jobs, writes the results
+The files, in OUT; those of what was left out are not written, and older ones of the same name are removed first:
+  case.json                            every result, notes and inputs' names; no identifiers
+  ct_segmentation.nrrd                 labels on the CT's own grid
+  ct_heatmap_METHOD.nrrd               on the CT's own grid
+  slide.geojson.gz                     tiles and regions, for QuPath
+  slide_heatmap_METHOD.geojson.gz      heatmap contours, for QuPath
+  report.html                          the page for the tumour board
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from shared_models.contract.client import Client
+from shared_models.contract.errors import InvalidInput, LungXAIError, ModelUnavailable, ServerError
+from shared_models.contract.jsonforms import from_json, to_json
+from shared_models.contract.results import METHODS, placed
+from shared_models.contract.values import ClinicalFields, CTVolume
+
+from .progress import ProgressBar
+
+NOTICE = "Research use only, not a diagnosis."
+_MAX_CLINICAL_BYTES = 1 << 20
+_TILES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user gave; at least one of the three.
+
+    Parameters
+    ----------
+    ct : DICOM folder, NIfTI or NRRD
+    slide : whole-slide image or picture; ``mpp`` its pixel size where the file has none
+    clinical : JSON file of ClinicalFields
+    points_lps_mm : nodules to look at
+    """
+
+    ct: Optional[Path] = None
+    slide: Optional[Path] = None
+    clinical: Optional[Path] = None
+    mpp: Optional[float] = None
+    points_lps_mm: Sequence[Sequence[float]] = ()
+
+
+def read_clinical(path: Path) -> ClinicalFields:
+    """The fields of a JSON file.
+
+    Raises
+    ------
+    InvalidInput : not readable, not an object of ClinicalFields, or a value out of its range.
+    """
+    try:
+        if path.stat().st_size > _MAX_CLINICAL_BYTES:
+            raise InvalidInput("The file of clinical fields is too large.", "Give a JSON file of a few lines.")
+        body = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as fault:
+        raise InvalidInput(
+            "The file of clinical fields cannot be read.",
+            'Write it as JSON, for example {"age_years": 67, "sex": "female", "smoking": "former", "pack_years": 30}.',
+        ) from fault
+    return from_json(ClinicalFields, body)
+
+
+def analyze(
+    inputs: Inputs, client: Client, out: Path, explain: Sequence[str] = ("gradcam",), synthetic: bool = False
+) -> dict[str, Any]:
+    """Send one case, wait for it, write its files; what case.json holds.
+
+    Parameters
+    ----------
+    explain : of METHODS
+    synthetic : the case is drawn or composed; it is labelled so on every output
+
+    Raises
+    ------
+    LungXAIError : the first fault; on Ctrl-C too the server's job is stopped.
+    """
+    if inputs.ct is None and inputs.slide is None and inputs.clinical is None:
+        raise InvalidInput("There is nothing to analyse.", "Give --ct, --slide, --clinical, or several of them.")
+    unknown = [method for method in explain if method not in METHODS]
+    if unknown:
+        raise InvalidInput(f"The method {unknown[0]} is not known.", f"Use one of {', '.join(METHODS)}.")
+    # Before the long work, so that a wrong file or a folder that cannot be written to is said at once.
+    clinical = read_clinical(inputs.clinical) if inputs.clinical is not None else None
+    _emptied(out)
+    case_id = client.create_case(synthetic=synthetic)
+    case: dict[str, Any] = {"notice": NOTICE, "case_id": case_id, "synthetic": synthetic, "notes": []}
+    if clinical is not None:
+        client.put_clinical(case_id, clinical)
+        case["clinical"] = to_json(clinical)
+    if inputs.ct is not None:
+        case["radiology"] = _ct(inputs, client, case_id, out, explain, case["notes"])
+    if inputs.slide is not None:
+        case["pathology"] = _slide(inputs, client, case_id, out, explain, synthetic)
+    case["fusion"] = to_json(client.fuse(case_id))
+    _written(out / "report.html", client.report(case_id).encode())
+    _written(out / "case.json", (json.dumps(case, indent=1, allow_nan=False) + "\n").encode())
+    return case
+
+
+def _emptied(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for pattern in ("case.json", "report.html", "ct_segmentation.nrrd", "ct_heatmap_*.nrrd", "slide*.geojson.gz"):
+            for old in out.glob(pattern):
+                old.unlink()
+    except OSError as fault:
+        raise InvalidInput(f"The folder {out} cannot be written to.", "Choose another one with --out.") from fault
+
+
+def _written(path: Path, content: bytes) -> None:
+    """Under its name complete or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as fault:
+        part.unlink(missing_ok=True)
+        raise ServerError(
+            f"{path.name} could not be written: {fault.strerror}.", "Free disk space, or choose another --out."
+        ) from fault
+
+
+def _followed(client: Client, job_id: str, bar: ProgressBar) -> None:
+    try:
+        client.wait(job_id, lambda p: bar.update(p.stage or p.state, p.fraction))
+    except KeyboardInterrupt:
+        # Else the server would work on for nobody.
+        try:
+            client.cancel(job_id)
+        except LungXAIError:
+            pass
+        raise
+
+
+def _ct(
+    inputs: Inputs, client: Client, case_id: str, out: Path, explain: Sequence[str], notes: list[str]
+) -> dict[str, Any]:
+    from shared_models.ct_reader import read_ct
+    from shared_models.ct_writer import write_nrrd
+
+    assert inputs.ct is not None
+    with ProgressBar("CT") as bar:
+        bar.update("reading", 0.0)
+        volume, said = read_ct(inputs.ct)
+        notes.extend(said)
+        bar.update("sending", 0.0)
+        sha256 = client.put_volume(volume)
+        job = client.radiology(case_id, sha256, inputs.points_lps_mm, explain=explain)
+        _followed(client, job, bar)
+    result = client.radiology_result(case_id)
+    label = {"content": NOTICE}
+    write_nrrd(out / "ct_segmentation.nrrd", client.mask(case_id).labels, volume.ijk_to_lps, label)
+    have = client.case(case_id)["heatmaps"]["radiology"]
+    for method in [m for m in explain if m in have]:
+        heatmap = client.heatmap(case_id, "radiology", method)
+        values = placed(heatmap.values, heatmap.index_to_world, _shape(volume), volume.ijk_to_lps)
+        fields = {**label, "method": method, "target": heatmap.target}
+        write_nrrd(out / f"ct_heatmap_{method}.nrrd", values, volume.ijk_to_lps, fields)
+    return dict(to_json(result))
+
+
+def _shape(volume: CTVolume) -> tuple[int, int, int]:
+    slices, rows, columns = volume.voxels.shape
+    return slices, rows, columns
+
+
+def _slide(
+    inputs: Inputs, client: Client, case_id: str, out: Path, explain: Sequence[str], synthetic: bool
+) -> dict[str, Any]:
+    from qupath_bridge.annotations import heatmap_geojson, slide_geojson, write_geojson
+    from shared_models.slide_reader import open_slide
+    from shared_models.slide_tiles import tissue_grid, tissue_tiles
+
+    assert inputs.slide is not None
+    model = next((m for m in client.info()["models"] if m["modality"] == "pathology"), None)
+    if model is None or "tile_px" not in model:
+        raise ModelUnavailable("The server has no model for slides.", "Run `lungxai doctor` where it runs.")
+    side, mpp = int(model["tile_px"]), float(model["spacing_um_px"])
+    with ProgressBar("Slide") as bar, open_slide(inputs.slide, inputs.mpp) as slide:
+        bar.update("finding tissue", 0.0)
+        grid = tissue_grid(slide, side, mpp)
+        sent = 0
+        for tiles in tissue_tiles(slide, side, mpp, _TILES_AT_ONCE, grid):
+            client.put_tiles(case_id, tiles)
+            sent += len(tiles.pixels)
+            bar.update(f"sending tiles ({sent} of {grid.count})", 0.5 * sent / grid.count)
+        _followed(client, client.pathology(case_id, slide.slide_id, explain, grid.tile_px), bar)
+    result = client.pathology_result(case_id)
+    write_geojson(out / "slide.geojson.gz", slide_geojson(result, synthetic=synthetic))
+    for method in explain:
+        heatmap = client.heatmap(case_id, "pathology", method)
+        write_geojson(out / f"slide_heatmap_{method}.geojson.gz", heatmap_geojson(heatmap))
+    return dict(to_json(result))

@@ -1,0 +1,161 @@
+"""``lungxai analyze`` and ``lungxai demo``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+from shared_models.contract.client import Client
+from shared_models.contract.errors import InvalidInput
+from shared_models.contract.results import METHODS
+
+from .settings import DEVICES
+
+_ANALYZE_EXAMPLES = """\
+examples:
+  lungxai analyze --ct dicom_folder --out result
+  lungxai analyze --ct chest.nrrd --slide biopsy.svs --clinical patient.json --out result
+  lungxai analyze --slide picture.png --mpp 0.5 --out result --explain gradcam
+  lungxai analyze --ct chest.nii.gz --point -41,131,-303 --out result     a nodule that you see, LPS mm
+  LUNGXAI_TOKEN=... lungxai analyze --ct dicom_folder --out result --server http://127.0.0.1:8765
+
+Without --server a server is started for this case and ends with it. Clinical fields, all optional:
+{"age_years": 67, "sex": "female", "smoking": "former", "pack_years": 30}
+
+Research use only. Not a medical device, not a diagnosis.
+"""
+_DEMO_EXAMPLES = """\
+examples:
+  lungxai demo                    a synthetic case, its results in out/
+  lungxai demo --out /tmp/look
+
+Research use only. The case is drawn by a program: it shows that the chain runs, not how good the models are.
+"""
+
+
+def register(subparsers: Any) -> None:
+    """Add ``analyze`` and ``demo`` to the command line."""
+    analyze = subparsers.add_parser(
+        "analyze",
+        help="analyse a CT, a slide and clinical fields of one case",
+        description="Analyse one case and write its files. Any of the three inputs may be left out.",
+        epilog=_ANALYZE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    analyze.add_argument("--ct", type=Path, metavar="PATH", help="DICOM folder, NIfTI or NRRD")
+    analyze.add_argument("--slide", type=Path, metavar="PATH", help="SVS, TIFF, OME-TIFF, NDPI, MRXS; or PNG, JPG")
+    analyze.add_argument("--mpp", type=float, metavar="UM", help="micrometres per pixel, where the slide has none")
+    analyze.add_argument("--clinical", type=Path, metavar="FILE.json", help="clinical fields")
+    analyze.add_argument("--point", action="append", default=[], metavar="X,Y,Z", help="a nodule, LPS mm")
+    analyze.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    analyze.add_argument("--synthetic", action="store_true", help="label the case as drawn or composed")
+    analyze.add_argument(
+        "--explain", action="append", choices=METHODS, metavar="METHOD",
+        help=f"heatmap, may be repeated (default gradcam): {', '.join(METHODS)}",
+    )  # fmt: skip
+    _server(analyze)
+    analyze.set_defaults(run=_analyze)
+    demo = subparsers.add_parser(
+        "demo",
+        help="run a synthetic case through everything",
+        description="Draw a synthetic case, analyse it, and say where to look and what was found.",
+        epilog=_DEMO_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    demo.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder (default out)")
+    demo.add_argument("--seed", type=int, default=0, help="another seed, another case (default 0)")
+    _server(demo)
+    demo.set_defaults(run=_demo)
+
+
+def _server(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--server", metavar="URL", help="a running server; its token in LUNGXAI_TOKEN or --token-file")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="file with the server's token")
+    parser.add_argument(
+        "--consent-to-remote", action="store_true", help="agree that the data goes to a server on another machine"
+    )
+    parser.add_argument("--device", choices=DEVICES, help="of a server that is started here (default auto)")
+
+
+@contextlib.contextmanager
+def _client(given: argparse.Namespace) -> Iterator[Client]:
+    """The server that was named, or one for this case alone."""
+    if given.server:
+        with Client(given.server, _token(given.token_file), consent_to_remote=given.consent_to_remote) as client:
+            yield client
+        return
+    from .local import LocalServer
+
+    print("Starting the server ...", file=sys.stderr)
+    choices = {"device": given.device} if given.device else {}
+    with LocalServer(threads=os.cpu_count() or 1, **choices) as (url, token), Client(url, token) as client:
+        yield client
+
+
+def _token(file: Optional[Path]) -> str:
+    try:
+        token = file.read_text().strip() if file else os.environ.get("LUNGXAI_TOKEN", "")
+    except OSError as fault:
+        raise InvalidInput("The file with the token cannot be read.", "It is DATA_DIR/token of the server.") from fault
+    if not token:
+        raise InvalidInput("The server's token is missing.", "Set LUNGXAI_TOKEN, or give --token-file DATA_DIR/token.")
+    return token
+
+
+def _point(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3:
+        raise InvalidInput(f"{text!r} is not a point.", "Give x,y,z in LPS mm, for example --point=-41,131,-303.")
+    return values
+
+
+def _analyze(given: argparse.Namespace) -> int:
+    from .analyze import Inputs, analyze
+
+    points = [_point(text) for text in given.point]
+    inputs = Inputs(given.ct, given.slide, given.clinical, given.mpp, points)
+    with _client(given) as client:
+        case = analyze(inputs, client, given.out, given.explain or ("gradcam",), given.synthetic)
+    _said(case, given.out)
+    return 0
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from .analyze import analyze
+    from .demo import found, make_case
+
+    print("Drawing a synthetic case ...", file=sys.stderr)
+    planted = make_case(given.out / "input", given.seed)
+    with _client(given) as client:
+        case = analyze(planted.inputs, client, given.out, ("gradcam",), synthetic=True)
+    _said(case, given.out)
+    print("\nWhat was planted, and what was found (SYNTHETIC: says nothing about patients):")
+    for line in found(planted, case, given.out):
+        print(f"  {line}")
+    return 0
+
+
+def _said(case: dict[str, Any], out: Path) -> None:
+    from shared_models.contract.colours import CLASS_LABELS
+
+    print(f"\n{case['notice']}{' SYNTHETIC CASE.' if case['synthetic'] else ''}")
+    for note in case["notes"]:
+        print(f"  note: {note}")
+    for nodule in case.get("radiology", {}).get("nodules", ()):
+        size = f"{nodule['long_axis_mm']:.0f} x {nodule['short_axis_mm']:.0f} mm"
+        print(f"  nodule {nodule['label']}: {size}, malignancy (as readers rate it) {nodule['malignancy']:.2f}")
+    for name, value in case["fusion"]["probabilities"].items():
+        print(f"  {CLASS_LABELS[name]:26s} {'not assessed' if value is None else f'{100 * value:.0f} %'}")
+    if case["fusion"]["abstention"]:
+        print(f"  No answer: {case['fusion']['abstention']['reason']}")
+    print(f"\nLook at {out / 'report.html'}; all files are in {out}:")
+    for path in sorted(p for p in out.iterdir() if p.is_file()):
+        print(f"  {path.name}")
