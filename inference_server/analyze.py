@@ -200,5 +200,5 @@ def _slide(
     write_geojson(out / "slide.geojson.gz", slide_geojson(result, synthetic=synthetic))
     for method in explain:
         heatmap = client.heatmap(case_id, "pathology", method)
-        write_geojson(out / f"slide_heatmap_{method}.geojson.gz", heatmap_geojson(heatmap))
+        write_geojson(out / f"slide_heatmap_{method}.geojson.gz", heatmap_geojson(heatmap, synthetic=synthetic))
     return dict(to_json(result))

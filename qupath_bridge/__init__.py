@@ -1,0 +1,1 @@
+"""The bridge to QuPath. annotations.py writes results as GeoJSON that QuPath imports."""

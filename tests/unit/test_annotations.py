@@ -1,0 +1,115 @@
+"""GeoJSON for QuPath: the importer refuses a file for one bad feature, so every feature is checked."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qupath_bridge.annotations import heatmap_geojson, slide_geojson, write_geojson
+from shared_models.contract.errors import InvalidInput
+from shared_models.contract.provenance import Provenance
+from shared_models.contract.results import Heatmap, PathologyResult
+from shared_models.contract.values import CLASSES
+
+KNOWN = ("adenocarcinoma", "squamous_cell", "normal")
+BY = Provenance("test", "0" * 64, "test", True, "cpu", KNOWN)
+
+
+def result(origins, rows, side=(224.5, 224.5)) -> PathologyResult:
+    table = np.full((len(rows), 5), np.nan, np.float32)
+    table[:, [0, 1, 4]] = rows
+    whole = {name: (1 / 3 if name in KNOWN else None) for name in CLASSES}
+    return PathologyResult("s", 0.9, side, np.array(origins, np.int64).reshape(-1, 2), table, whole, (BY,))
+
+
+def heatmap(values, matrix=None) -> Heatmap:
+    matrix = np.array([[32.0, 0, 116], [0, 32, 16], [0, 0, 1]]) if matrix is None else matrix
+    return Heatmap(np.asarray(values, np.float32), matrix, "s", "pathology", "gradcam", "normal", BY, {})
+
+
+def checked(collection) -> list:
+    """Everything that QuPath's importer was seen to refuse."""
+    json.dumps(collection, allow_nan=False)
+    for feature in collection["features"]:
+        assert feature["type"] == "Feature" and feature["id"]
+        kind = feature["properties"]["classification"]
+        assert kind["name"] and len(kind["color"]) == 3 and all(isinstance(c, int) for c in kind["color"])
+        assert feature["properties"].get("name", "x")
+        assert all(isinstance(v, float) for v in feature["properties"]["measurements"].values())
+        geometry = feature["geometry"]
+        polygons = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
+        for polygon in polygons:
+            assert all(len(ring) >= 4 and ring[0] == ring[-1] for ring in polygon)
+        shape = shapely.geometry.shape(geometry)
+        assert shape.is_valid and not shape.is_empty and shape.area > 0
+        parts = list(getattr(shape, "geoms", [shape]))
+        assert shapely.union_all(parts).area == pytest.approx(sum(p.area for p in parts))
+    return collection["features"]
+
+
+def test_tiles_bear_their_class_and_only_what_was_assessed() -> None:
+    collection = slide_geojson(result([(0, 0), (224, 0)], [(0.7, 0.2, 0.1), (0.1, 0.1, 0.8)]))
+    tiles = [f for f in checked(collection) if f["properties"]["objectType"] == "tile"]
+    assert [t["properties"]["classification"]["name"] for t in tiles] == ["Adenocarcinoma", "Normal"]
+    assert set(tiles[0]["properties"]["measurements"]) == {
+        "P(Adenocarcinoma)", "P(Squamous cell carcinoma)", "P(Normal)",
+    }  # fmt: skip
+    assert tiles[0]["properties"]["measurements"]["P(Adenocarcinoma)"] == pytest.approx(0.7)
+    assert tiles[1]["geometry"]["coordinates"][0][0] in ([448.5, 0.0], [224.0, 0.0])
+
+
+def test_the_label_is_on_every_annotation() -> None:
+    for synthetic in (True, False):
+        found = checked(slide_geojson(result([(0, 0)], [(0.7, 0.2, 0.1)]), synthetic=synthetic))
+        found += checked(heatmap_geojson(heatmap([[0, 1], [2, 3]]), synthetic=synthetic))
+        names = [f["properties"]["name"] for f in found if f["properties"]["objectType"] == "annotation"]
+        assert names and all("research use only" in n and ("SYNTHETIC" in n) == synthetic for n in names)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), unique=True, max_size=20), st.integers(0, 99))
+def test_any_set_of_tiles_is_sound_and_no_area_is_lost(places, seed) -> None:
+    rows = np.random.default_rng(seed).dirichlet((1, 1, 1), len(places))
+    origins = [(round(x * 224.5), round(y * 224.5)) for x, y in places]
+    features = checked(slide_geojson(result(origins, rows.reshape(-1, 3))))
+    assert sum(f["properties"]["objectType"] == "tile" for f in features) == len(places)
+    outlines = [f for f in features if f["properties"]["objectType"] == "annotation"]
+    area = sum(shapely.geometry.shape(f["geometry"]).area for f in outlines)
+    # Tiles at rounded origins overlap or part by a pixel at most.
+    assert area == pytest.approx(len(places) * 224.5**2, rel=0.01)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 10**6))
+def test_any_heatmap_is_sound_and_lies_where_its_cells_are(rows, columns, seed) -> None:
+    values = np.random.default_rng(seed).random((rows, columns)).astype(np.float32)
+    features = checked(heatmap_geojson(heatmap(values)))
+    top = values.max()
+    area = sum(shapely.geometry.shape(f["geometry"]).area for f in features)
+    assert area == pytest.approx(float((np.ceil(values / top * 5) > 1).sum()) * 32 * 32)
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    hottest = shapely.geometry.shape(features[-1]["geometry"])
+    assert hottest.contains(shapely.Point(116 + 32 * column, 16 + 32 * row))
+
+
+def test_a_map_of_zeros_has_no_annotation_and_a_ct_map_is_refused() -> None:
+    assert heatmap_geojson(heatmap(np.zeros((3, 3))))["features"] == []
+    ct = Heatmap(np.zeros((1, 1, 1), np.float32), np.eye(4), "s", "radiology", "gradcam", "nodule", BY, {})
+    with pytest.raises(InvalidInput):
+        heatmap_geojson(ct)
+
+
+def test_files_read_back_are_the_same_each_time_and_whole(tmp_path) -> None:
+    collection = slide_geojson(result([(0, 0), (225, 0)], [(0.7, 0.2, 0.1), (0.1, 0.1, 0.8)]))
+    for name in ("a.geojson", "a.geojson.gz", "b.geojson.gz"):
+        write_geojson(tmp_path / name, collection)
+    assert json.loads((tmp_path / "a.geojson").read_text()) == collection
+    assert json.loads(gzip.decompress((tmp_path / "a.geojson.gz").read_bytes())) == collection
+    assert (tmp_path / "a.geojson.gz").read_bytes() == (tmp_path / "b.geojson.gz").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 3
+    with pytest.raises(InvalidInput):
+        write_geojson(tmp_path / "a.json", collection)
