@@ -133,25 +133,27 @@ def main() -> None:
 Research use only, not a diagnosis. A 2D U-Net over axial slices at {PIXEL_MM} mm per pixel; slices join
 to nodules in 3D.
 
-**Data.** {_SOURCE}. Trained on {run['train_patches']} patches of 71 x 71 pixels (largest slice of a nodule, one
-reader's contour) and planes of 79 cubes; chosen on {run['val_patches']} patches of other patients. Split by patient.
-Commit {run['commit'][:12]}, `{run['command']}`.
+**Data.** {_SOURCE}. Trained on {run["train_patches"]} patches of 71 x 71 pixels (largest slice of a nodule, one
+reader's contour) and planes of 79 cubes; chosen on {run["val_patches"]} patches of other patients. Split by patient.
+Commit {run["commit"][:12]}, `{run["command"]}`.
 
 **Test split**, intervals by bootstrap over patients. The baseline is the piece over -400 HU at the centre.
 
-{flat['n']} slices of {flat['patients']} patients:
+{flat["n"]} slices of {flat["patients"]} patients:
 
 {_HEAD}
-{_lines(flat, 'dice_mean', 'dice_median', 'threshold_dice_mean')}
+{_lines(flat, "dice_mean", "dice_median", "threshold_dice_mean")}
 
-{cubes['n']} cubes of {cubes['patients']} patients, Dice in 3D:
+{cubes["n"]} cubes of {cubes["patients"]} patients, Dice in 3D:
 
 {_HEAD}
-{_lines(cubes, 'dice_mean', 'dice_median', 'threshold_dice_mean')}
+{_lines(cubes, "dice_mean", "dice_median", "threshold_dice_mean")}
 
 One whole series with a biopsy-proven adenocarcinoma that no model saw (Lung-PET-CT-Dx, doi
-10.7937/TCIA.2020.NNC20461, CC BY 4.0; {series['box_slices']} slices with a tumour box, 5 mm apart):
-the mask meets the box in {series['box_hit']['value']:.2f} of them; {series['false_positives']['value']:.0f} pieces meet no box.
+10.7937/TCIA.2020.NNC20461, CC BY 4.0; {series["box_slices"]} slices with a tumour box, 5 mm apart):
+the mask meets the box in {series["box_hit"]["value"]:.2f} of them;
+{series["false_positives"]["value"]:.0f} pieces meet no box. This one series was looked at while the search was written,
+so these two numbers are not those of a series that nobody had seen.
 
 **Coverage.** None: it finds nodules, it names no class.
 
@@ -162,16 +164,16 @@ want of whole CTs with every nodule marked. Slices are judged one by one. One re
     (rating / "docs" / "README.md").write_text(f"""# {MALIGNANCY}: how readers would rate a nodule
 
 Research use only, not a diagnosis. Logistic regression over {len(NAMES)} measurements of the nodule's largest slice:
-{', '.join(NAMES)}.
+{", ".join(NAMES)}.
 
 **Data.** {_SOURCE}. Readers' mean rating over 3.5 against under 2.5, nodules between left out. Fitted on
-{weights['n_train']} nodules, calibrated (Platt) on {weights['n_val']} nodules of other patients.
+{weights["n_train"]} nodules, calibrated (Platt) on {weights["n_val"]} nodules of other patients.
 
-**Test split**, {rated_test['n']} nodules ({rated_test['malignant']} rated malignant) of
-{rated_test['patients']} patients:
+**Test split**, {rated_test["n"]} nodules ({rated_test["malignant"]} rated malignant) of
+{rated_test["patients"]} patients:
 
 {_HEAD}
-{_lines(rated_test, 'auroc', 'auroc_reader_mask', 'auroc_area_only')}
+{_lines(rated_test, "auroc", "auroc_reader_mask", "auroc_area_only")}
 
 `auroc` uses the network's mask, as on a real CT; `auroc_area_only` is the area of the reader's mask and nothing else:
 the bar that a malignancy model has to pass.

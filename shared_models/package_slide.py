@@ -128,17 +128,17 @@ field by Batchkala et al. 2024, doi 10.1007/978-3-031-73748-0_2 (CC BY 4.0). Spl
 **Coverage.** Adenocarcinoma, squamous cell carcinoma, normal lung. Large cell and small cell carcinoma were never
 seen: they are "not assessed", and such a tumour will be called one of the others.
 
-**Test split** ({after['n']} tiles, interval by bootstrap over groups; trained at commit {run['commit'][:12]}):
+**Test split** ({after["n"]} tiles, interval by bootstrap over groups; trained at commit {run["commit"][:12]}):
 
 | measure | value | 95 % interval |
 |---|---|---|
-{line('accuracy')}
-{line('macro_f1')}
-{line('auroc')}
+{line("accuracy")}
+{line("macro_f1")}
+{line("auroc")}
 
-Baselines: always the most frequent class of the test split {after['baseline']['majority_accuracy']:.3f}; a linear probe
+Baselines: always the most frequent class of the test split {after["baseline"]["majority_accuracy"]:.3f}; a linear probe
 on the frozen ImageNet network 0.951 (as given with the data, not run here). Temperature {temperature} fitted on
-validation: expected calibration error on test {before['ece']:.3f} before, {after['ece']:.3f} after.
+validation: expected calibration error on test {before["ece"]:.3f} before, {after["ece"]:.3f} after.
 
 **Pixel size.** LC25000 does not publish it. {SPACING_UM_PX} um per pixel at 224 px is an estimate from the diameter of
 red cells in the normal tiles (median 7.5 px); slides are read at that scale. If it is wrong, so is the scale.

@@ -59,9 +59,7 @@ def body(x: Array, y: Array, z: Array, rng: np.random.Generator) -> tuple[Array,
     waist = 9 + 22 * np.exp(-(((y - 10) / 34) ** 2)) + 2 * np.sin(z / 17) + 2.5 * np.sin(y / 13 + z / 29)
     middle = _mediastinum(x, y, z)
     fat = np.minimum(cavity, np.maximum(waist - np.abs(x - 1), middle + 2.5))
-    domes = np.maximum(
-        _ellipse(x, y, z, (-58, 6, -22), (86, 84, 70)), _ellipse(x, y, z, (64, 8, -36), (74, 80, 68))
-    )
+    domes = np.maximum(_ellipse(x, y, z, (-58, 6, -22), (86, 84, 70)), _ellipse(x, y, z, (64, 8, -36), (74, 80, 68)))
     blend(hu, np.float32(FAT + 30), np.minimum(fat, cavity))
     lung = np.minimum(cavity, -np.maximum(np.maximum(fat, middle), domes))
     blend(hu, np.float32(LIVER), np.minimum(domes, cavity + 1))

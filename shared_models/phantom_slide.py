@@ -179,8 +179,12 @@ def _normal(inside: Array, rng: np.random.Generator) -> Array:
     pink = (218.0, 150.0, 190.0)
     ones = np.ones(shape, np.float32)
     picture = _colour(
-        ((ones, (238.0, 226.0, 226.0)), (septum, pink), (septum * (0.35 + 0.35 * fibre), (198.0, 118.0, 176.0)),
-         (lumen, (232.0, 205.0, 212.0)))
+        (
+            (ones, (238.0, 226.0, 226.0)),
+            (septum, pink),
+            (septum * (0.35 + 0.35 * fibre), (198.0, 118.0, 176.0)),
+            (lumen, (232.0, 205.0, 212.0)),
+        )
     )
     tissue = septum * (1 - lumen)
     red = _stamps((224.0, 52.0, 98.0), 5.0, (0.75, 1.0), 0.12, rng)
@@ -199,9 +203,14 @@ def _tumour(inside: Array, rng: np.random.Generator) -> Array:
     lumen = np.clip((20 + 9 * coarse + 3 * fibre - middle) / 4 + 0.5, 0, 1) * (1 - stroma)
     ones = np.ones(shape, np.float32)
     picture = _colour(
-        ((ones, (176.0, 140.0, 224.0)), (0.3 + 0.22 * grain, (150.0, 108.0, 208.0)),
-         (0.2 + 0.2 * fibre, (198.0, 170.0, 238.0)), (stroma, (202.0, 148.0, 214.0)),
-         (stroma * (0.3 + 0.3 * fibre), (178.0, 110.0, 192.0)), (lumen, (236.0, 230.0, 246.0)))
+        (
+            (ones, (176.0, 140.0, 224.0)),
+            (0.3 + 0.22 * grain, (150.0, 108.0, 208.0)),
+            (0.2 + 0.2 * fibre, (198.0, 170.0, 238.0)),
+            (stroma, (202.0, 148.0, 214.0)),
+            (stroma * (0.3 + 0.3 * fibre), (178.0, 110.0, 192.0)),
+            (lumen, (236.0, 230.0, 246.0)),
+        )
     )
     spots = _scattered(shape, 21, rng)
     large = _stamps((84.0, 58.0, 164.0), 10.0, (0.62, 1.0), 0.3, rng)
@@ -220,7 +229,10 @@ def _kept(points: Array, where: Array, share: float, rng: np.random.Generator) -
 
 
 def _stamps(
-    rgb: tuple[float, float, float], radius: float, roundness: tuple[float, float], mottle: float,
+    rgb: tuple[float, float, float],
+    radius: float,
+    roundness: tuple[float, float],
+    mottle: float,
     rng: np.random.Generator,
 ) -> list[tuple[Array, Array]]:
     """Pictures of one kind of cell: (cover (n, n, 1), RGB (n, n, 3)), turned and shaped at random."""

@@ -212,9 +212,7 @@ def slide_result(
     return answer({name: slide.get(name) for name in CLASSES}, tuple(notes), None)
 
 
-def slide_heatmap(
-    result: PathologyResult, maps: Array, method: str, target: str, provenance: Provenance
-) -> Heatmap:
+def slide_heatmap(result: PathologyResult, maps: Array, method: str, target: str, provenance: Provenance) -> Heatmap:
     """The tiles' maps put together on one grid.
 
     Parameters

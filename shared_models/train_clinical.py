@@ -121,11 +121,12 @@ calibration (Platt), {test["n"]} test patients. Any field may be missing.
 
 Always the more frequent class: accuracy {base["majority_accuracy"]:.3f}.
 
-**Coverage.** Adenocarcinoma, squamous cell carcinoma. It says nothing of cancer against no cancer, nor of the other types.
+**Coverage.** Adenocarcinoma, squamous cell carcinoma. It says nothing of cancer against no cancer, nor of
+the other types.
 
 **Limits.** Operated patients of TCGA's centres; how many of each type there are was the collection's choice, which the
 fusion takes out again (docs/fusion.md). Pack-years are missing for a quarter. A weak model: it moves a fusion a little.
-""".replace("nor of the other types.", "nor of\nthe other types.")
+"""
     )
 
 

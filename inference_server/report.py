@@ -1,0 +1,212 @@
+"""The report of a case: one HTML page that needs nothing else, for a tumour board.
+
+render()   values of the case -> HTML (templates/report.html)
+The pictures are made in report_pictures.py, the charts in report_charts.py. The page holds no script and asks for
+nothing from outside; its only name for the patient is the case's pseudonymous id.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, heat_colour
+from shared_models.contract.results import (
+    FusionResult,
+    Heatmap,
+    LabelVolume,
+    PathologyResult,
+    RadiologyResult,
+    placed,
+)
+from shared_models.contract.values import CLASSES, Array, ClinicalFields, CTVolume
+
+from . import report_pictures as pictures
+from .report_charts import contribution_chart, probability_chart
+
+MOST_NODULES = 5
+_TEMPLATES = Path(__file__).parent / "templates"
+_METHOD_NAMES = {
+    "gradcam": "Grad-CAM",
+    "gradcam_pp": "Grad-CAM++",
+    "integrated_gradients": "Integrated Gradients",
+    "occlusion": "Occlusion",
+    "saliency": "Saliency",
+    "smoothgrad": "SmoothGrad",
+}
+
+
+def render(
+    case_id: str,
+    *,
+    radiology: Optional[RadiologyResult] = None,
+    mask: Optional[LabelVolume] = None,
+    volume: Optional[CTVolume] = None,
+    ct_heatmaps: Optional[Mapping[str, Heatmap]] = None,
+    pathology: Optional[PathologyResult] = None,
+    slide_pictures: Optional[Mapping[str, tuple[Array, Array]]] = None,
+    slide_heatmaps: Optional[Mapping[str, Heatmap]] = None,
+    clinical: Optional[ClinicalFields] = None,
+    fusion: Optional[FusionResult] = None,
+    synthetic: bool = False,
+    created: Optional[datetime.datetime] = None,
+) -> str:
+    """The page; whatever is None is said to be missing.
+
+    Parameters
+    ----------
+    mask, volume : of the CT, on one grid
+    ct_heatmaps, slide_heatmaps : method to map
+    slide_pictures : slide_id to an RGB picture and its (3, 3) from (column, row, 1) to level-0 pixels
+    created : now, unless given
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    ct_heatmaps, slide_heatmaps = ct_heatmaps or {}, slide_heatmaps or {}
+    moment = created or datetime.datetime.now().astimezone()
+    return environment.get_template("report.html").render(
+        case_id=case_id,
+        created=moment.strftime("%Y-%m-%d %H:%M"),
+        synthetic=synthetic,
+        fusion=None if fusion is None else _fusion(fusion),
+        ct=None if radiology is None else _ct(radiology, mask, volume, ct_heatmaps),
+        slide=None if pathology is None else _slide(pathology, slide_pictures or {}, slide_heatmaps),
+        clinical=None if clinical is None else _clinical(clinical),
+        provenance=_provenance(radiology, pathology, fusion),
+        maps=[
+            (_METHOD_NAMES[method], heatmap.modality, heatmap.target, heatmap.parameters)
+            for maps in (ct_heatmaps, slide_heatmaps)
+            for method, heatmap in maps.items()
+        ],
+        heat_legend=[heat_colour(i / 10) for i in range(11)],
+    )
+
+
+def _percent(value: Optional[float]) -> str:
+    if value is None:
+        return "not assessed"
+    return "under 1 %" if 0 <= value < 0.01 else "over 99 %" if value > 0.99 else f"{100 * value:.0f} %"
+
+
+def _fusion(fusion: FusionResult) -> dict[str, Any]:
+    assessed = {n: p for n, p in fusion.probabilities.items() if p is not None}
+    best = max(assessed, key=lambda n: assessed[n]) if assessed else None
+    return {
+        "result": fusion,
+        "headline": None if best is None else f"{CLASS_LABELS[best]}, {_percent(assessed[best])}",
+        "chart": probability_chart(fusion.probabilities, "Fused probabilities", "fused"),
+        "contributions": contribution_chart(fusion.contributions),
+        "not_assessed": [CLASS_LABELS[n] for n, p in fusion.probabilities.items() if p is None],
+        "mass": _percent(fusion.not_assessed_mass),
+        "prior": [(CLASS_LABELS[n], _percent(fusion.prior[n])) for n in CLASSES],
+    }
+
+
+def _ct(
+    result: RadiologyResult, mask: Optional[LabelVolume], volume: Optional[CTVolume], maps: Mapping[str, Heatmap]
+) -> dict[str, Any]:
+    whole = {}
+    if volume is not None:
+        shape = (volume.voxels.shape[0], volume.voxels.shape[1], volume.voxels.shape[2])
+        for method, heatmap in maps.items():
+            values = placed(heatmap.values, heatmap.index_to_world, shape, volume.ijk_to_lps)
+            whole[_METHOD_NAMES[method]] = (values, float(heatmap.values.max()))
+    rows = []
+    for nodule in result.nodules:
+        x, y, z = nodule.centre_lps_mm
+        entry: dict[str, Any] = {
+            "nodule": nodule,
+            "malignancy": _percent(nodule.malignancy),
+            "place": f"{x:.0f}, {y:.0f}, {z:.0f}",
+            "images": [],
+        }
+        if volume is not None and len(rows) < MOST_NODULES:
+            crop = pictures.crop_of(volume, nodule)
+            entry["slice"] = crop.slice_index + 1
+            where = f"nodule {nodule.label}, slice {crop.slice_index + 1}"
+            full = pictures.data_uri(pictures.whole_slice(volume, crop, crop.slice_index))
+            key = pictures.data_uri(pictures.key_image(volume, mask, nodule, crop))
+            entry["images"] = [
+                (full, f"Axial slice with a frame at {where}", "Where it lies"),
+                (key, f"Enlarged axial CT of {where}, outlined", "Outline of the segmentation"),
+            ]
+            for name, (values, top) in whole.items():
+                uri = pictures.data_uri(pictures.overlay(volume, values, top, crop))
+                entry["images"].append((uri, f"{name} heatmap over {where}", f"{name}: where the network saw it"))
+        rows.append(entry)
+    middle = None
+    if volume is not None and not rows:
+        middle = pictures.data_uri(pictures.whole_slice(volume, None, len(volume.voxels) // 2))
+    return {
+        "result": result,
+        "rows": rows,
+        "most": MOST_NODULES,
+        "window": pictures.WINDOW_WORDS,
+        "middle": middle,
+        "has_maps": bool(whole),
+        "malignancy": _percent(result.malignancy),
+        "spacing": None if volume is None else " x ".join(f"{s:.2f}" for s in volume.spacing_mm),
+    }
+
+
+def _slide(
+    result: PathologyResult, shown: Mapping[str, tuple[Array, Array]], maps: Mapping[str, Heatmap]
+) -> dict[str, Any]:
+    images = []
+    if result.slide_id in shown and len(result.origin_px):
+        picture, to_level0 = shown[result.slide_id]
+        first = next(iter(maps.values()), None)
+        found = pictures.slide_images(result, picture, to_level0, first)
+        words = {
+            "slide": ("The tissue that was analysed", "Tissue that was analysed"),
+            "classes": ("Each tile in the colour of its likeliest class", "Likeliest class of each tile"),
+        }
+        if first is not None:
+            name = _METHOD_NAMES[first.method]
+            target = CLASS_LABELS.get(first.target, first.target)
+            words["heatmap"] = (f"{name} heatmap over the slide", f"{name}: what speaks for {target.lower()}")
+        images = [(pictures.data_uri(found[key]), *text) for key, text in words.items()]
+    known = [i for i in range(len(CLASSES)) if np.isfinite(result.tile_probabilities[:, i]).any()]
+    counts = dict.fromkeys((CLASSES[i] for i in known), 0)
+    for row in result.tile_probabilities:
+        if np.isfinite(row).any():
+            counts[CLASSES[int(np.nanargmax(row))]] += 1
+    total = max(1, len(result.origin_px))
+    return {
+        "result": result,
+        "images": images,
+        "chart": probability_chart(result.probabilities, "Probabilities of the slide", "slide"),
+        "tiles": [
+            (CLASS_LABELS[n], "rgb({},{},{})".format(*CLASS_COLOURS[n]), c, _percent(c / total) if c else "none")
+            for n, c in counts.items()
+        ],
+        "has_maps": bool(maps),
+    }
+
+
+def _clinical(fields: ClinicalFields) -> list[tuple[str, str]]:
+    def words(value: Any, unit: str = "") -> str:
+        return "not known" if value is None else f"{value:g}{unit}" if isinstance(value, (int, float)) else str(value)
+
+    return [
+        ("Age", words(fields.age_years, " years")),
+        ("Sex", words(fields.sex)),
+        ("Smoking", words(fields.smoking)),
+        ("Pack-years", words(fields.pack_years)),
+    ]
+
+
+def _provenance(*results: Any) -> list[Any]:
+    found: dict[str, Any] = {}
+    for result in results:
+        for provenance in () if result is None else result.provenance:
+            found.setdefault(provenance.weights_sha256, provenance)
+    return list(found.values())

@@ -1,0 +1,126 @@
+"""``lungxai evaluate``: the models on real held-out cases, each measure with its 95 % interval and its baseline.
+
+TASKS       name -> "module:function(data_root, split, models_root)", which returns None where there is no data
+table()     the results as a Markdown table
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .code_version import git_commit
+from .contract.errors import InvalidInput, LungXAIError, ModelUnavailable, ServerError
+from .model_bundle import MODELS_ROOT
+
+TASKS = {
+    "he_tiles": "evaluate_slide:evaluate_he_tiles",
+    "ct_slices": "evaluate_ct:evaluate_ct_slices",
+    "ct_cubes": "evaluate_ct:evaluate_ct_cubes",
+    "ct_malignancy": "evaluate_ct:evaluate_ct_malignancy",
+    "ct_series": "evaluate_ct:evaluate_ct_series",
+    "clinical": "evaluate_clinical:evaluate_clinical",
+}
+SPLITS = ("train", "val", "test")
+_EXAMPLES = """\
+examples:
+  lungxai evaluate --data ../shared/data --split test
+  lungxai evaluate --data ../shared/data --split test --json result.json --markdown table.md
+  lungxai evaluate --data ../shared/data --split val --task he_tiles
+
+Intervals are by bootstrap over whole groups: patients for CT and clinical fields, source fields for tiles.
+Research use only, not a diagnosis.
+"""
+
+
+def register(subparsers: Any) -> None:
+    """Add ``evaluate`` to the command line."""
+    parser = subparsers.add_parser(
+        "evaluate", help="measure the models on real cases", epilog=_EXAMPLES,
+        description="Measure the models on real cases that they were not trained on.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="folder of the data sets")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="default test")
+    parser.add_argument("--task", action="append", choices=list(TASKS), help="only this one; may be repeated")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measures there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
+    parser.add_argument("--models", type=Path, default=MODELS_ROOT, metavar="DIR", help="folder of the models")
+    parser.set_defaults(run=_run)
+
+
+def evaluated(name: str, data_root: Path, split: str, models_root: Path) -> Any:
+    """One task's measures; None where there is no data for it."""
+    module, function = TASKS[name].split(":")
+    try:
+        found = importlib.import_module(f".{module}", __package__)
+    except ImportError as fault:
+        raise ModelUnavailable(f"{fault.name} is not installed.", "Run `lungxai doctor`.") from fault
+    return getattr(found, function)(data_root, split, models_root)
+
+
+def _run(given: argparse.Namespace) -> int:
+    if not given.data.is_dir():
+        raise InvalidInput(f"There is no folder {given.data}.", "Give the folder of the data sets with --data.")
+    tasks: dict[str, Any] = {}
+    failed = []
+    for name in given.task or TASKS:
+        begun = time.monotonic()
+        print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
+        try:
+            found = evaluated(name, given.data, given.split, given.models)
+        except LungXAIError as fault:
+            failed.append(name)
+            print(f"failed: {fault.message} {fault.remedy}", file=sys.stderr)
+            continue
+        print("no data" if found is None else f"{time.monotonic() - begun:.0f} s", file=sys.stderr)
+        if found is not None:
+            tasks[name] = found
+    if not tasks and not failed:
+        raise InvalidInput(f"{given.data} holds no data of these tasks.", "Its layout is in the README.")
+    result = {"commit": git_commit(), "split": given.split, "tasks": tasks}
+    text = table(result)
+    print(text)
+    if given.json:
+        _written(given.json, json.dumps(result, indent=1) + "\n")
+    if given.markdown:
+        _written(given.markdown, text)
+    return 1 if failed else 0
+
+
+def _written(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text)
+        os.replace(part, path)
+    except OSError as fault:
+        part.unlink(missing_ok=True)
+        raise ServerError(f"{path} could not be written: {fault.strerror}.", "Choose another place.") from fault
+
+
+def _measures(task: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in task.items():
+        if isinstance(value, Mapping) and "value" in value:
+            yield name, value
+    for name, value in task.get("baseline", {}).items():
+        yield f"baseline: {name}", value
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Markdown: one row a measure; baselines stand below the measures that they belong to."""
+    lines = ["| task | n | measure | value | 95 % interval |", "|---|---|---|---|---|"]
+    for name, task in result["tasks"].items():
+        for measure, value in _measures(task):
+            plain = not isinstance(value, Mapping)
+            number = value if plain else value["value"]
+            interval = "" if plain else "{:.3f} to {:.3f}".format(*value["ci95"])
+            lines.append(f"| {name} | {task['n']} | {measure} | {number:.3f} | {interval} |")
+    lines.append(f"\nSplit {result['split']}, code at commit {result['commit'][:12]}. Research use only.\n")
+    return "\n".join(lines)
