@@ -26,7 +26,7 @@ from shared_models.contract.results import (
 from shared_models.contract.values import CLASSES, Array, ClinicalFields, CTVolume
 
 from . import report_pictures as pictures
-from .report_charts import contribution_chart, probability_chart
+from .report_charts import contribution_chart, percent, probability_chart
 
 MOST_NODULES = 5
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -90,23 +90,17 @@ def render(
     )
 
 
-def _percent(value: Optional[float]) -> str:
-    if value is None:
-        return "not assessed"
-    return "under 1 %" if 0 <= value < 0.01 else "over 99 %" if value > 0.99 else f"{100 * value:.0f} %"
-
-
 def _fusion(fusion: FusionResult) -> dict[str, Any]:
     assessed = {n: p for n, p in fusion.probabilities.items() if p is not None}
     best = max(assessed, key=lambda n: assessed[n]) if assessed else None
     return {
         "result": fusion,
-        "headline": None if best is None else f"{CLASS_LABELS[best]}, {_percent(assessed[best])}",
+        "headline": None if best is None else f"{CLASS_LABELS[best]}, {percent(assessed[best])}",
         "chart": probability_chart(fusion.probabilities, "Fused probabilities", "fused"),
         "contributions": contribution_chart(fusion.contributions),
         "not_assessed": [CLASS_LABELS[n] for n, p in fusion.probabilities.items() if p is None],
-        "mass": _percent(fusion.not_assessed_mass),
-        "prior": [(CLASS_LABELS[n], _percent(fusion.prior[n])) for n in CLASSES],
+        "mass": percent(fusion.not_assessed_mass),
+        "prior": [(CLASS_LABELS[n], percent(fusion.prior[n])) for n in CLASSES],
     }
 
 
@@ -124,7 +118,7 @@ def _ct(
         x, y, z = nodule.centre_lps_mm
         entry: dict[str, Any] = {
             "nodule": nodule,
-            "malignancy": _percent(nodule.malignancy),
+            "malignancy": percent(nodule.malignancy),
             "place": f"{x:.0f}, {y:.0f}, {z:.0f}",
             "images": [],
         }
@@ -152,7 +146,7 @@ def _ct(
         "window": pictures.WINDOW_WORDS,
         "middle": middle,
         "has_maps": bool(whole),
-        "malignancy": _percent(result.malignancy),
+        "malignancy": percent(result.malignancy),
         "spacing": None if volume is None else " x ".join(f"{s:.2f}" for s in volume.spacing_mm),
     }
 
@@ -185,7 +179,7 @@ def _slide(
         "images": images,
         "chart": probability_chart(result.probabilities, "Probabilities of the slide", "slide"),
         "tiles": [
-            (CLASS_LABELS[n], "rgb({},{},{})".format(*CLASS_COLOURS[n]), c, _percent(c / total) if c else "none")
+            (CLASS_LABELS[n], "rgb({},{},{})".format(*CLASS_COLOURS[n]), c, percent(c / total) if c else "none")
             for n, c in counts.items()
         ],
         "has_maps": bool(maps),

@@ -21,6 +21,13 @@ _HATCH = (
 )
 
 
+def percent(value: Optional[float]) -> str:
+    """In words: never "0 %" for what is only unlikely, never a number for what was not assessed."""
+    if value is None:
+        return "not assessed"
+    return "under 1 %" if value < 0.01 else "over 99 %" if value > 0.99 else f"{100 * value:.0f} %"
+
+
 def _colour(name: str) -> str:
     return "rgb({},{},{})".format(*CLASS_COLOURS[name])
 
@@ -46,12 +53,12 @@ def probability_chart(values: Mapping[str, Optional[float]], title: str, key: st
                 f'<text x="{_LABEL + _BAR + 8}" y="{y + 20}" class="t">not assessed</text>'
             )
             continue
-        words.append(f"{CLASS_LABELS[name]} {100 * value:.0f} %")
+        words.append(f"{CLASS_LABELS[name]} {percent(value)}")
         parts.append(
             f'<rect x="{_LABEL}" y="{y + 5}" width="{_BAR}" height="20" fill="#f2f2f2"/>'
             f'<rect x="{_LABEL}" y="{y + 5}" width="{max(1.5, _BAR * value):.1f}" height="20" '
             f'fill="{_colour(name)}" stroke="#333" stroke-width="0.5"/>'
-            f'<text x="{_LABEL + _BAR + 8}" y="{y + 20}" class="t">{100 * value:.0f} %</text>'
+            f'<text x="{_LABEL + _BAR + 8}" y="{y + 20}" class="t">{percent(value)}</text>'
         )
     return _svg(_LABEL + _BAR + 110, _ROW * len(CLASSES), f"{title}: {', '.join(words)}", "".join(parts))
 
@@ -62,7 +69,7 @@ def contribution_chart(contributions: Mapping[str, Mapping[str, float]]) -> str:
     if not names:
         return ""
     top = max(abs(v) for m in names for v in contributions[m].values())
-    middle, half = _LABEL + _BAR / 2, _BAR / 2
+    middle, half = _LABEL + 40 + _BAR / 2, _BAR / 2 - 20
     parts, y = [], 0
     for modality in names:
         parts.append(f'<text x="4" y="{y + 20}" class="t b">{escape(modality)}</text>')
@@ -73,7 +80,7 @@ def contribution_chart(contributions: Mapping[str, Mapping[str, float]]) -> str:
             x = middle if value >= 0 else middle - length
             end, anchor = (x + length + 6, "start") if value >= 0 else (x - 6, "end")
             label = escape(CLASS_LABELS[name])
-            parts.append(f'<text x="{_LABEL - 60}" y="{y + 14}" text-anchor="end" class="t">{label}</text>')
+            parts.append(f'<text x="{_LABEL - 10}" y="{y + 14}" text-anchor="end" class="t">{label}</text>')
             parts.append(
                 f'<rect x="{x:.1f}" y="{y + 3}" width="{max(length, 0.8):.1f}" height="14" fill="{_colour(name)}" '
                 f'stroke="#333" stroke-width="0.5"/>'

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-PIXEL_MM = 0.75
+# Finer than the 0.75 mm of training, whose random scaling is 1.4 in the middle: chosen on the validation patches.
+PIXEL_MM = 0.6
 _FEATURES = (16, 32, 64, 128, 192, 16)
 # (lower, upper) HU: lung, where ground glass shows, and soft tissue, where solid cores and calcium show.
 WINDOWS_HU = ((-1000.0, 200.0), (-160.0, 240.0))

@@ -18,10 +18,11 @@ import numpy as np
 
 from . import ct_data
 from .code_version import git_commit
-from .ct_network import PIXEL_MM, channels, network
+from .ct_network import channels, network
 
 SIDE = 64
 _PATCH = 71
+_PIXEL_MM = 0.75  # before the random scaling
 _AVERAGE = 0.995  # of the weights, a step
 
 
@@ -49,7 +50,7 @@ def _pool(root: Path, split: str, with_cubes: bool) -> tuple[Any, ...]:
 
 
 def _sampled(batch: tuple[Any, ...], augment: bool, generator: Any) -> tuple[Any, Any, Any]:
-    """HU, mask and validity on a SIDE x SIDE grid of PIXEL_MM, turned, scaled and shifted at random."""
+    """HU, mask and validity on a SIDE x SIDE grid of _PIXEL_MM, turned, scaled and shifted at random."""
     import torch
     from torch.nn.functional import affine_grid, grid_sample
 
@@ -60,7 +61,7 @@ def _sampled(batch: tuple[Any, ...], augment: bool, generator: Any) -> tuple[Any
         return torch.rand(n, generator=generator) * (hi - lo) + lo
 
     # Output half-width over input half-width, both in mm.
-    scale = SIDE * PIXEL_MM / (_PATCH * pixel.float())
+    scale = SIDE * _PIXEL_MM / (_PATCH * pixel.float())
     angle, shift = torch.zeros(n), torch.zeros(n, 2)
     flip = torch.ones(n)
     if augment:
