@@ -108,7 +108,8 @@ def main() -> None:
         (folder / "models").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(given.run / "best.pt", nodules / "models" / "model.pt")
     _written(nodules, _metadata(
-        SEGMENTATION, "segmentation of lung nodules on axial CT slices", f"2D U-Net (MONAI BasicUNet), {PIXEL_MM} mm pixels.",
+        SEGMENTATION, "segmentation of lung nodules on axial CT slices",
+        f"2D U-Net (MONAI BasicUNet), {PIXEL_MM} mm pixels.",
         False, {"pixel_mm": PIXEL_MM, "windows_hu": WINDOWS_HU,
                 "training": {"commit": run["commit"], "seed": 1, "command": run["command"]}},
     ))  # fmt: skip

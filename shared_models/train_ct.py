@@ -12,7 +12,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -107,8 +107,13 @@ def _validation(model: Any, pool: tuple[Any, ...]) -> float:
     return float(np.mean(dice))
 
 
-def train(root: Path, out: Path, minutes: float, seed: int, batch: int = 32) -> None:
-    """Train for ``minutes``; the learning rate follows the clock, so a shorter run still ends at a low one."""
+def train(root: Path, out: Path, minutes: float, seed: int, start_from: Optional[Path] = None, batch: int = 32) -> None:
+    """Train for ``minutes``; the learning rate follows the clock, so a shorter run still ends at a low one.
+
+    Parameters
+    ----------
+    start_from : folder of an earlier run to go on from, at half the learning rate; its record is kept in the new one
+    """
     import torch
 
     out.mkdir(parents=True, exist_ok=True)
@@ -119,14 +124,21 @@ def train(root: Path, out: Path, minutes: float, seed: int, batch: int = 32) -> 
     patches, planes = np.flatnonzero(~pool[4]), np.flatnonzero(pool[4])
     with_nodule = planes[pool[1][planes].any((1, 2))]
     model = network().to(memory_format=torch.channels_last)
+    rate = 2e-3
+    if start_from is not None:
+        model.load_state_dict(torch.load(start_from / "best.pt", weights_only=True))
+        rate = 1e-3
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_AVERAGE)
     )
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
     record: dict[str, Any] = {
         "commit": git_commit(), "command": f"python -m shared_models.train_ct --minutes {minutes:g} --seed {seed}",
         "train_patches": len(patches), "train_cube_planes": len(planes), "val_patches": len(held[0]), "history": [],
     }  # fmt: skip
+    if start_from is not None:
+        record["command"] += f" --start-from {start_from}"
+        record["started_from"] = json.loads((start_from / "result.json").read_text())
     start, best, epoch = time.monotonic(), 0.0, 0
     while (spent := (time.monotonic() - start) / 60) < minutes:
         epoch += 1
@@ -137,7 +149,7 @@ def train(root: Path, out: Path, minutes: float, seed: int, batch: int = 32) -> 
         for first in range(0, len(order) - batch + 1, batch):
             part = min(1.0, (time.monotonic() - start) / 60 / minutes)
             for group in optimiser.param_groups:
-                group["lr"] = 2e-3 * (0.5 + 0.5 * math.cos(math.pi * part)) * min(1.0, 0.1 + 20 * part)
+                group["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * part)) * min(1.0, 0.1 + 20 * part)
             chosen = order[first : first + batch]
             image, truth, known = _sampled(tuple(p[chosen] for p in pool[:4]), True, generator)
             with torch.autocast("cpu", torch.bfloat16):
@@ -166,9 +178,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--start-from", type=Path, help="folder of an earlier run")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    train(given.data, given.out, given.minutes, given.seed)
+    train(given.data, given.out, given.minutes, given.seed, given.start_from)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A pyramidal TIFF composed of real LC25000 tiles: python tests/compose_slide.py --data ../shared/data --out composed.tif
+"""A pyramidal TIFF of real LC25000 tiles: python tests/compose_slide.py --data ../shared/data --out composed.tif
 
 Blocks of tiles of one class each lie on white glass. It is COMPOSED: the tiles are real and of the test split,
 the slide is not one specimen. Its truth (origin, label and file of each tile) is written beside it as OUT.truth.json.
