@@ -1,6 +1,7 @@
 """From a map of nodule probability to nodules: pieces, which are kept, and their measurements.
 
 candidates()   pieces inside the lungs that could be nodules, most suspicious first
+piece_at()     the piece at one place of a region
 prompted()     the piece at a point or in a box that the user gave
 axes_mm()      long and short axis on the axial slice where the nodule is largest
 Candidate      one piece
@@ -12,7 +13,7 @@ most MAX_CANDIDATES are kept. What a piece scores is its mean probability times 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -21,7 +22,10 @@ from .contract.values import Array, CTVolume
 from .geometry import lps_to_index
 
 THRESHOLD = 0.5
-PROMPT_THRESHOLD = 0.3
+POINT_THRESHOLDS = (0.5, 0.3, 0.15, 0.05)
+_MEANT_MM = 5.0
+_LEAST_MM2 = 6.0
+_DENSE_HU = -500
 LEAST_MM, MOST_MM = 4.0, 120.0
 MAX_CANDIDATES = 10
 LEAST_SCORE = 0.42
@@ -131,30 +135,55 @@ def prompted(
 
 
 def _piece(probability: Array, low: Array, high: Array, seed: Array, kind: str, volume: CTVolume) -> Any:
-    """The piece nearest to ``seed``: of probability over PROMPT_THRESHOLD, else of density."""
+    """The piece that is meant by a seed in a region, as a Candidate, or None."""
     from scipy import ndimage
 
     where = tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high))
-    dense = ndimage.binary_opening(volume.voxels[where] > -350, np.ones((1, 2, 2), bool))
-    for inside in (probability[where] > PROMPT_THRESHOLD, dense):
+    reach = _MEANT_MM if kind == "point" else float("inf")
+    mask = piece_at(probability[where], volume.voxels[where], seed - low, volume.spacing_mm[::-1], reach)
+    if mask is None:
+        return None
+    used = ndimage.find_objects(mask.astype(np.uint8))[0]
+    place = tuple(slice(w.start + u.start, w.start + u.stop) for w, u in zip(where, used))
+    score = float(probability[where][mask].mean())
+    return Candidate((place[0], place[1], place[2]), mask[used], score, kind)
+
+
+def piece_at(
+    probability: Array, hu: Array, seed: Any, spacing: tuple[float, ...], reach_mm: float = _MEANT_MM
+) -> Optional[Array]:
+    """The nodule at a place that someone pointed at, or None.
+
+    Of falling thresholds the first whose pieces reach within ``reach_mm`` of the seed decides; where the network sees
+    nothing at all, a dense piece that lies free in the lung.
+
+    Parameters
+    ----------
+    probability, hu : (slices, rows, columns), of a region
+    seed : (slice, row, column) in the region
+    spacing : mm along (slice, row, column)
+
+    Returns
+    -------
+    bool, of the region's shape
+    """
+    from scipy import ndimage
+
+    dense = ndimage.binary_opening(hu > _DENSE_HU, np.ones((1, 2, 2), bool))
+    for inside in (*(probability > t for t in POINT_THRESHOLDS), dense):
         marks, count = ndimage.label(inside)
         if not count:
             continue
-        # The user pointed: what lies within 5 mm of it is meant.
-        scale = np.array(volume.spacing_mm[::-1])
         places = np.argwhere(marks > 0)
-        distance = np.linalg.norm((places - (seed - low)) * scale, axis=1)
-        nearest = places[distance.argmin()]
-        if kind == "point" and distance.min() > 5.0:
+        distance = np.linalg.norm((places - np.asarray(seed)) * np.asarray(spacing), axis=1)
+        if distance.min() > reach_mm:
             continue
-        mask = marks == marks[tuple(nearest)]
-        touched = sum(mask.take(edge, axis).any() for axis in (1, 2) for edge in (0, -1))
-        if inside is dense and kind == "point" and touched >= 3:
-            continue  # chest wall or heart: it runs out of the region on every side
-        used = ndimage.find_objects(mask.astype(np.uint8))[0]
-        place = tuple(slice(w.start + u.start, w.start + u.stop) for w, u in zip(where, used))
-        score = float(probability[where][mask].mean())
-        return Candidate((place[0], place[1], place[2]), mask[used], score, kind)
+        mask: Array = marks == marks[tuple(places[distance.argmin()])]
+        if mask.sum() * np.prod(spacing[1:]) < _LEAST_MM2:
+            continue
+        if inside is dense and sum(mask.take(e, a).any() for a in (1, 2) for e in (0, -1)) >= 2:
+            continue  # chest wall or heart: it runs out of the region
+        return mask
     return None
 
 

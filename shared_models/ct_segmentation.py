@@ -68,7 +68,12 @@ def nodule_probability(
             part = torch.from_numpy(hu[start : start + batch].astype(np.float32)).to(device)[:, None]
             small = interpolate(part, (rows, columns), mode="bilinear", align_corners=False, antialias=shrink)
             seen = channels(pad(small, (0, more[1], 0, more[0]), mode="replicate")[:, 0])
-            found = network(seen.contiguous(memory_format=torch.channels_last))[:, :, :rows, :columns]
-            back = interpolate(found.float(), hu.shape[1:], mode="bilinear", align_corners=False)
-            answer[start : start + batch] = back[:, 0].sigmoid().cpu().numpy()
+            # The slice and its mirror image: a nodule is one in both, and the mean is steadier.
+            found = [
+                network(view.contiguous(memory_format=torch.channels_last)).float().sigmoid()
+                for view in (seen, seen.flip(-1))
+            ]
+            mean = ((found[0] + found[1].flip(-1)) / 2)[:, :, :rows, :columns]
+            back = interpolate(mean, hu.shape[1:], mode="bilinear", align_corners=False)
+            answer[start : start + batch] = back[:, 0].cpu().numpy()
     return answer

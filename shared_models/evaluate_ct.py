@@ -19,6 +19,7 @@ import numpy as np
 from . import ct_data
 from .contract.values import Array
 from .ct_malignancy import features
+from .ct_nodules import piece_at
 from .ct_pipeline import CTModels, analyse_ct
 from .ct_segmentation import nodule_probability
 from .statistics import auroc, bootstrap_ci
@@ -63,41 +64,37 @@ def thresholded(hu: Array) -> Array:
     return result
 
 
-def centre_piece(found: Array) -> Array:
-    """The piece nearest to the centre: a patch may hold a second nodule that the reader did not mark."""
-    from scipy import ndimage
+def pointed_at(probability: Array, hu: Array, spacing: tuple[float, float, float]) -> Array:
+    """The nodule as it is segmented when a user points at the middle of a patch or cube; bool, shape of ``hu``.
 
-    marks, count = ndimage.label(found)
-    if count < 2:
-        return found
-    places = np.argwhere(marks > 0)
-    centre = places[np.linalg.norm(places - np.array(found.shape) / 2, axis=1).argmin()]
-    result: Array = marks == marks[tuple(centre)]
-    return result
+    Patches are centred on their nodule, and may hold another one that the reader did not mark.
+    """
+    mask = piece_at(probability, hu, [(n - 1) / 2 for n in hu.shape], spacing)
+    return np.zeros(hu.shape, bool) if mask is None else mask
 
 
 def evaluate_ct_slices(data_root: Path, split: str, models_root: Path) -> Optional[dict[str, Any]]:
-    """Dice of the network on one-slice patches, each on its native pixels."""
+    """Dice on one-slice patches, each on its native pixels, segmented from a point at its centre."""
     if not (data_root / ct_data.SLICES).is_dir():
         return None
     models, data = CTModels.load(models_root), ct_data.slices(data_root, split)
     scores, plain = [], []
     for hu, mask, pixel in zip(data.hu, data.mask, data.pixel_mm):
-        probability = nodule_probability(models.network, hu[None], (pixel, pixel, 1.0))[0]
-        scores.append(dice(centre_piece(probability > 0.5), mask))
+        probability = nodule_probability(models.network, hu[None], (pixel, pixel, 1.0))
+        scores.append(dice(pointed_at(probability, hu[None], (1.0, pixel, pixel))[0], mask))
         plain.append(dice(thresholded(hu), mask))
     return _dice_summary(scores, plain, data.patients)
 
 
 def evaluate_ct_cubes(data_root: Path, split: str, models_root: Path) -> Optional[dict[str, Any]]:
-    """Dice in 3D on 1 mm cubes, slice by slice as a CT is segmented."""
+    """Dice in 3D on 1 mm cubes, segmented from a point at the centre, slice by slice as a CT is."""
     if not (data_root / ct_data.CUBES).is_dir():
         return None
     models, data = CTModels.load(models_root), ct_data.cubes(data_root, split)
     scores, plain = [], []
     for hu, mask in zip(data.hu, data.mask):
         probability = nodule_probability(models.network, hu, (1.0, 1.0, 1.0), batch=17)
-        scores.append(dice(centre_piece(probability > 0.5), mask))
+        scores.append(dice(pointed_at(probability, hu, (1.0, 1.0, 1.0)), mask))
         plain.append(dice(thresholded(hu), mask))
     return _dice_summary(scores, plain, data.patients)
 
@@ -119,7 +116,8 @@ def evaluate_ct_malignancy(data_root: Path, split: str, models_root: Path) -> Op
     for i in kept:
         pixel = (data.pixel_mm[i], data.pixel_mm[i])
         hu, mask = data.hu[i], data.mask[i]
-        found = centre_piece(nodule_probability(models.network, hu[None], (*pixel, 1.0))[0] > 0.5)
+        probability = nodule_probability(models.network, hu[None], (*pixel, 1.0))
+        found = pointed_at(probability, hu[None], (1.0, *pixel))[0]
         by_reader.append(float(model.probability(features(hu, mask, pixel)[None])[0]))
         # A nodule that the network did not segment is not called malignant.
         by_network.append(float(model.probability(features(hu, found, pixel)[None])[0]) if found.any() else 0.0)
