@@ -30,6 +30,8 @@ LEAST_MM, MOST_MM = 4.0, 120.0
 MAX_CANDIDATES = 10
 LEAST_SCORE = 0.42
 LEAST_IN_LUNG = 0.5
+# The densest tenth of a piece is at least so dense: airways and haze are not.
+LEAST_P90_HU = -500.0
 _PROMPT_RADIUS_MM = 15.0
 
 
@@ -64,12 +66,15 @@ def _equivalent_mm(voxels: int, spacing: tuple[float, float, float]) -> float:
     return float((6 * voxels * np.prod(spacing) / np.pi) ** (1 / 3))
 
 
-def candidates(probability: Array, lungs: Array, rim: Array, spacing_mm: tuple[float, float, float]) -> list[Candidate]:
+def candidates(
+    probability: Array, hu: Array, lungs: Array, rim: Array, spacing_mm: tuple[float, float, float]
+) -> list[Candidate]:
     """Pieces that could be nodules, best first.
 
     Parameters
     ----------
     probability : float32 (slices, rows, columns)
+    hu : same shape
     lungs, rim : bool, same shape, of ct_lungs; a piece is cut at the rim, and half of it has to be in the lungs
     spacing_mm : along (column, row, slice) index
     """
@@ -84,6 +89,8 @@ def candidates(probability: Array, lungs: Array, rim: Array, spacing_mm: tuple[f
         mask = marks[where] == number
         size = _equivalent_mm(int(mask.sum()), spacing)
         if not LEAST_MM <= size <= MOST_MM or not (mask & lungs[where]).sum() >= LEAST_IN_LUNG * mask.sum():
+            continue
+        if np.percentile(hu[where][mask], 90) < LEAST_P90_HU:
             continue
         score = float(probability[where][mask].mean()) * _compactness(mask, spacing) ** 0.5
         if score >= LEAST_SCORE:

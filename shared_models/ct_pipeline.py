@@ -124,7 +124,7 @@ def analyse_ct(
     )
     go_on("measuring nodules", 0.85)
     asked, notes = prompted(probability, volume, points_lps_mm, boxes_lps_mm)
-    pieces = asked + candidates(probability, lung, rim, volume.spacing_mm)
+    pieces = asked + candidates(probability, volume.voxels, lung, rim, volume.spacing_mm)
     mask, nodules = _measured(pieces, volume, models)
     maps = {}
     for number, method in enumerate(explain):
