@@ -44,6 +44,7 @@ from .values import ClinicalFields, CTVolume, SlideTiles
 Point = Sequence[float]
 Value = TypeVar("Value")
 _MAX_JSON_ANSWER = 256 << 20
+_MAX_EVENT = 1 << 16
 _RECONNECTS = 5
 
 
@@ -55,6 +56,13 @@ def is_loopback(host: Optional[str]) -> bool:
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
+
+
+class _Session(requests.Session):
+    """A session that does not even look at where a redirect leads; requests would read its whole body first."""
+
+    def get_redirect_target(self, resp: requests.Response) -> Optional[str]:
+        return None
 
 
 class Client:
@@ -75,7 +83,12 @@ class Client:
     """
 
     def __init__(self, url: str, token: str, timeout_s: float = 30.0, consent_to_remote: bool = False) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
+        if not (token.isascii() and token.isprintable()):
+            raise InvalidInput("The server's token is not valid.", "Copy it again from the server's own folder.")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InvalidInput("The server's address is not valid.", "Give it as http://127.0.0.1:PORT.")
         if not consent_to_remote and not is_loopback(parts.hostname):
@@ -83,10 +96,15 @@ class Client:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._compression: Optional[str] = None
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.trust_env = False  # no proxy, no .netrc
         self._session.headers.update(
-            {"Authorization": f"Bearer {token}", routes.PROTOCOL_HEADER: str(PROTOCOL_VERSION)}
+            {
+                "Authorization": f"Bearer {token}",
+                routes.PROTOCOL_HEADER: str(PROTOCOL_VERSION),
+                # A packed answer could unpack to far more than the cap before it is counted.
+                "Accept-Encoding": "identity",
+            }
         )
 
     def __enter__(self) -> Client:
@@ -113,11 +131,14 @@ class Client:
     def create_case(self, case_id: Optional[str] = None, synthetic: bool = False) -> str:
         """A new case; its pseudonymous id. ``synthetic`` labels it so on every output."""
         body = {"synthetic": synthetic, **({} if case_id is None else {"case_id": case_id})}
-        return str(self._json("POST", routes.CASES, body)["case_id"])
+        return _text(self._json("POST", routes.CASES, body), "case_id")
 
     def cases(self) -> list[dict[str, Any]]:
         """Every case with the state of each modality, newest first."""
-        return list(self._json("GET", routes.CASES)["cases"])
+        found = self._json("GET", routes.CASES).get("cases")
+        if not isinstance(found, list):
+            raise _unreadable()
+        return found
 
     def case(self, case_id: str) -> dict[str, Any]:
         """One case: what it holds, and its jobs."""
@@ -133,18 +154,24 @@ class Client:
         """Send a CT; the SHA-256 that names it. A volume that the server holds already is not sent again."""
         if self._compression is None:
             offered = self.info().get("compressions", ())
-            self._compression = next((c for c in compressions() if c in offered), "zlib")
+            known = offered if isinstance(offered, list) else []
+            self._compression = next((c for c in compressions() if c in known), "zlib")
         frame = encode(volume, self._compression)
         sha256 = hashlib.sha256(frame).hexdigest()
         path = routes.volume(sha256)
-        if self._request("HEAD", path).status_code != 200:
+        with self._request("HEAD", path) as answer:
+            held = answer.status_code == 200
+        if not held:
             self._checked(self._request("PUT", path, data=frame))
         return sha256
 
     def put_tiles(self, case_id: str, tiles: SlideTiles) -> int:
         """Send one batch of tiles; how many of the slide the server now holds."""
         frame = encode(tiles)
-        return int(self._checked(self._request("POST", routes.case(case_id, "tiles"), data=frame))["tiles"])
+        count = self._checked(self._request("POST", routes.case(case_id, "tiles"), data=frame)).get("tiles")
+        if not isinstance(count, int):
+            raise _unreadable()
+        return count
 
     def put_clinical(self, case_id: str, fields: ClinicalFields) -> None:
         """Set the clinical fields of a case."""
@@ -173,7 +200,7 @@ class Client:
             "boxes_lps_mm": [[[float(x) for x in corner] for corner in box] for box in boxes_lps_mm],
             "explain": list(explain),
         }
-        return str(self._json("POST", routes.case(case_id, "radiology"), body)["job_id"])
+        return _text(self._json("POST", routes.case(case_id, "radiology"), body), "job_id")
 
     def pathology(
         self,
@@ -191,7 +218,7 @@ class Client:
         body: dict[str, Any] = {"slide_id": slide_id, "explain": list(explain)}
         if tile_px is not None:
             body["tile_px"] = [float(side) for side in tile_px]
-        return str(self._json("POST", routes.case(case_id, "pathology"), body)["job_id"])
+        return _text(self._json("POST", routes.case(case_id, "pathology"), body), "job_id")
 
     def job(self, job_id: str) -> JobProgress:
         """Where a job stands."""
@@ -255,9 +282,7 @@ class Client:
 
     def report(self, case_id: str) -> str:
         """The case's report: one HTML page that needs nothing else."""
-        answer = self._request("GET", routes.case(case_id, "report"))
-        if answer.status_code != 200:
-            self._checked(answer)
+        answer = self._opened(routes.case(case_id, "report"))
         return _body(answer, _MAX_JSON_ANSWER).decode("utf-8", "replace")
 
     # The wire
@@ -267,17 +292,15 @@ class Client:
         failures = 0
         while True:
             try:
-                answer = self._request("GET", routes.job(job_id, events=True))
-                if answer.status_code != 200:
-                    self._checked(answer)
-                with answer:
-                    # SSE lines are short: chunk_size 1 would be slow on bulk data but delivers each event at once.
-                    for line in answer.iter_lines(chunk_size=1):
+                with self._opened(routes.job(job_id, events=True)) as answer:
+                    for line in _lines(answer):
                         failures = 0
                         event = _event(line)
                         yield event
                         if event is not None and event.ended:
                             return
+                # An orderly end without the job's end: taken up again too, but not in a loop without a pause.
+                raise ServerUnreachable("The server stopped answering.", "Restart it; its jobs go on.")
             except (requests.RequestException, ServerUnreachable, ServerTimeout) as fault:
                 failures += 1
                 if failures > _RECONNECTS:
@@ -286,9 +309,7 @@ class Client:
                 time.sleep(min(0.2 * 2**failures, 2.0))
 
     def _framed(self, path: str, kind: type[Value]) -> Value:
-        answer = self._request("GET", path)
-        if answer.status_code != 200:
-            self._checked(answer)
+        answer = self._opened(path)
         value = decode(_body(answer, MAX_DECODED_BYTES))
         if not isinstance(value, kind):
             raise ContractMismatch("The server sent another kind of data.", "Update the older side.")
@@ -297,8 +318,19 @@ class Client:
     def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         if body is None:
             return self._checked(self._request(method, path))
-        data = json.dumps(body).encode()
+        try:
+            data = json.dumps(body, allow_nan=False).encode()
+        except ValueError as fault:
+            raise InvalidInput("A number is missing or infinite.", "Correct it and send it again.") from fault
         return self._checked(self._request(method, path, data=data, content_type="application/json"))
+
+    def _opened(self, path: str) -> requests.Response:
+        """A 200 answer of this protocol, its body not yet read."""
+        answer = self._request("GET", path)
+        if answer.status_code != 200 or answer.headers.get(routes.PROTOCOL_HEADER) != str(PROTOCOL_VERSION):
+            self._checked(answer)
+            raise _unreadable()
+        return answer
 
     def _request(
         self, method: str, path: str, data: Optional[bytes] = None, content_type: str = routes.FRAME_TYPE
@@ -315,7 +347,7 @@ class Client:
             )
         except requests.Timeout as fault:
             raise ServerTimeout("The server does not answer.", "Wait, or restart it.") from fault
-        except requests.RequestException as fault:
+        except (requests.RequestException, ValueError) as fault:  # ValueError: headers that cannot be read
             raise ServerUnreachable("The server cannot be reached.", "Start it, or check its address.") from fault
 
     def _checked(self, answer: requests.Response) -> dict[str, Any]:
@@ -328,12 +360,39 @@ class Client:
         if answer.headers.get(routes.PROTOCOL_HEADER) != str(PROTOCOL_VERSION):
             raise ContractMismatch("The server speaks another protocol.", "Check the address; update the older side.")
         if answer.status_code not in (200, 201, 202) or not isinstance(body, dict):
-            raise ServerError("The server's answer is unreadable.", "Check the server's version.")
+            raise _unreadable()
         return body
+
+
+def _unreadable() -> ServerError:
+    return ServerError("The server's answer is unreadable.", "Check the server's version.")
+
+
+def _text(answer: dict[str, Any], name: str) -> str:
+    value = answer.get(name)
+    if not isinstance(value, str):
+        raise _unreadable()
+    return value
+
+
+def _lines(answer: requests.Response) -> Iterator[bytes]:
+    """Each line as it comes; ServerError for one without an end."""
+    held = bytearray()
+    # Events are short: one byte at a time would be slow on bulk data but delivers each at once.
+    for part in answer.iter_content(1):
+        held += part
+        if held.endswith(b"\n"):
+            yield bytes(held).rstrip(b"\r\n")
+            held.clear()
+        if len(held) > _MAX_EVENT:
+            raise ServerError("The server's progress is too long.", "Check the server's version.")
 
 
 def _body(answer: requests.Response, limit: int) -> bytes:
     """The whole answer, or ServerError past ``limit`` bytes."""
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        answer.close()
+        raise _unreadable()
     parts = bytearray()
     try:
         with answer:
@@ -353,5 +412,5 @@ def _event(line: bytes) -> Optional[JobProgress]:
         return None
     try:
         return JobProgress.from_json(json.loads(line[5:]))
-    except (ValueError, LungXAIError) as fault:
+    except (ValueError, RecursionError, LungXAIError) as fault:
         raise ContractMismatch("The server's progress is unreadable.", "Update the older side.") from fault

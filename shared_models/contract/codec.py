@@ -32,7 +32,7 @@ from typing import Any, Union
 import numpy as np
 
 from .errors import ContractMismatch, InputTooLarge, InvalidInput
-from .jsonforms import from_json, to_json
+from .jsonforms import from_json, origins, to_json
 from .provenance import Provenance
 from .results import Heatmap, LabelVolume
 from .values import Array, CTVolume, SlideTiles
@@ -45,6 +45,7 @@ MAX_HEADER_BYTES = 4 << 20
 # zlib cannot do better than 1032; a blosc2 chunk of 32 bytes can claim a gigabyte of one repeated value.
 MAX_RATIO = 1100
 _BLOSC2_MAX_BYTES = (2 << 30) - (1 << 20)
+_BLOSC2_HEAD_BYTES = 32
 _PREFIX = struct.Struct("<4sHHIQI")
 
 Framed = Union[CTVolume, SlideTiles, LabelVolume, Heatmap]
@@ -109,7 +110,10 @@ def encode(value: Framed, compression: str = "zlib") -> bytes:
             header["compression"] = "blosc2"
         else:
             payload = _deflated(array)
-    head = json.dumps(header, allow_nan=False).encode()
+    try:
+        head = json.dumps(header, allow_nan=False).encode()
+    except (ValueError, TypeError) as fault:
+        raise InvalidInput("The data cannot be written as it is.", "Report this: a field is not finite.") from fault
     crc = zlib.crc32(payload, zlib.crc32(head))
     prefix = _PREFIX.pack(MAGIC, PROTOCOL_VERSION, kind.code, len(head), len(payload), crc)
     return b"".join((prefix, head, payload))
@@ -206,12 +210,19 @@ def decode(frame: Union[bytes, memoryview], max_bytes: int = MAX_DECODED_BYTES) 
 def _built(value: type[Any], fields: dict[str, Any]) -> Framed:
     for name in ("ijk_to_lps", "index_to_world"):
         if name in fields:
-            fields[name] = np.array(fields[name], dtype=np.float64)
+            matrix = np.array(fields[name])
+            if matrix.dtype.kind not in "if":  # numpy would read text as numbers
+                raise TypeError("numbers expected")
+            fields[name] = matrix.astype(np.float64)
     if "origin_px" in fields:
-        fields["origin_px"] = np.array(fields["origin_px"], dtype=np.int64)
+        fields["origin_px"] = origins(fields["origin_px"])
+    if isinstance(fields.get("mpp"), bool):
+        raise TypeError("number expected")
+    if "parameters" in fields and not all(isinstance(v, (str, int, float)) for v in fields["parameters"].values()):
+        raise TypeError("parameters")
     if "provenance" in fields:
         fields["provenance"] = from_json(Provenance, fields["provenance"])
-    for name in ("series_uid", "slide_id", "source_id", "target"):
+    for name in ("series_uid", "slide_id", "source_id", "target", "modality", "method"):
         if name in fields and not isinstance(fields[name], str):
             raise TypeError("text expected")
     built: Framed = value(**fields)
@@ -254,6 +265,8 @@ def _blosc2_unpacked(payload: memoryview, size: int) -> bytes:
         raise InvalidInput("This side cannot read blosc2.", "Send it with zlib.") from None
     data = bytes(payload)
     try:
+        if len(data) < _BLOSC2_HEAD_BYTES:  # blosc2 would read past its end
+            raise ValueError("payload size")
         declared, packed, _ = blosc2.get_cbuffer_sizes(data)
         if declared != size or packed != len(data):
             raise ValueError("payload size")

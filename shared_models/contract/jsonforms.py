@@ -45,45 +45,115 @@ def _optional(build: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _several(build: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
-    return lambda items: tuple(build(item) for item in items)
+    def built(items: Any) -> tuple[Any, ...]:
+        # A string or an object can be iterated too, and would pass as a list.
+        if not isinstance(items, (list, tuple)):
+            raise TypeError("list expected")
+        return tuple(build(item) for item in items)
+
+    return built
+
+
+def _text(item: Any) -> Any:
+    if not isinstance(item, str):
+        raise TypeError("text expected")
+    return item
+
+
+def _flag(item: Any) -> Any:
+    if not isinstance(item, bool):
+        raise TypeError("true or false expected")
+    return item
+
+
+def _number(item: Any) -> Any:
+    if isinstance(item, bool) or not isinstance(item, (int, float)):
+        raise TypeError("number expected")
+    return item
+
+
+def _whole(item: Any) -> Any:
+    if isinstance(item, bool) or not isinstance(item, int):
+        raise TypeError("whole number expected")
+    return item
+
+
+def _mapping(build: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+    def built(items: Any) -> dict[str, Any]:
+        if not isinstance(items, Mapping):
+            raise TypeError("object expected")
+        return {_text(key): build(item) for key, item in items.items()}
+
+    return built
 
 
 def _of(kind: type[Any]) -> Callable[[Any], Any]:
     return lambda item: from_json(kind, item)
 
 
-def _origins(rows: Any) -> Any:
-    return np.array(rows, dtype=np.int64).reshape(len(rows), 2)
+def origins(rows: Any) -> Any:
+    """int64 (n, 2) of a list of (x, y); TypeError or ValueError for text and for fractions, which would be cut off."""
+    table = np.array(rows) if len(rows) else np.zeros((0, 2), np.int64)
+    if table.dtype.kind != "i" or table.shape != (len(rows), 2):
+        raise TypeError("whole numbers expected")
+    return table.astype(np.int64)
 
 
 def _tile_probabilities(rows: Any) -> Any:
-    # null -> NaN; numpy does that for None by itself.
-    return np.array(rows, dtype=np.float32).reshape(len(rows), -1 if len(rows) else 5)
+    # null -> NaN; numpy does that for None by itself, but it would read text as a number as well.
+    table = np.array(rows, dtype=object) if len(rows) else np.zeros((0, 5), object)
+    if table.ndim != 2 or not {type(item) for item in table.flat} <= {int, float, type(None)}:
+        raise TypeError("numbers expected")
+    return table.astype(np.float32)
 
 
 _COMMON: dict[str, Callable[[Any], Any]] = {
     "provenance": _several(_of(Provenance)),
-    "notes": tuple,
+    "notes": _several(_text),
     "abstention": _optional(_of(Abstention)),
+    "probabilities": _mapping(_optional(_number)),
 }
 _BUILD: dict[type[Any], dict[str, Callable[[Any], Any]]] = {
     ClinicalFields: {},
-    Abstention: {},
-    Provenance: {"coverage": tuple},
-    Nodule: {"centre_lps_mm": tuple, "subtype": dict},
-    RadiologyResult: {**_COMMON, "nodules": _several(_of(Nodule)), "probabilities": dict},
+    Abstention: {"reason": _text, "what_would_help": _text},
+    Provenance: {
+        "model_id": _text,
+        "weights_sha256": _text,
+        "code_version": _text,
+        "calibrated": _flag,
+        "device": _text,
+        "coverage": _several(_text),
+    },
+    Nodule: {
+        "label": _whole,
+        "centre_lps_mm": _several(_number),
+        **dict.fromkeys(("long_axis_mm", "short_axis_mm", "volume_mm3", "mean_hu"), _number),
+        "malignancy": _optional(_number),
+        "subtype": _mapping(_optional(_number)),
+        "found_by": _text,
+    },
+    RadiologyResult: {
+        **_COMMON,
+        "series_uid": _text,
+        "nodules": _several(_of(Nodule)),
+        "malignancy": _optional(_number),
+    },
     PathologyResult: {
         **_COMMON,
-        "tile_px": tuple,
-        "origin_px": _origins,
+        "slide_id": _text,
+        "mpp": _number,
+        "tile_px": _several(_number),
+        "origin_px": origins,
         "tile_probabilities": _tile_probabilities,
-        "probabilities": dict,
     },
     FusionResult: {
-        "provenance": _several(_of(Provenance)),
-        "abstention": _optional(_of(Abstention)),
-        "missing": tuple,
-        "probabilities": dict,
+        **_COMMON,
+        "not_assessed_mass": _number,
+        "prior": _mapping(_number),
+        "weights": _mapping(_number),
+        "contributions": _mapping(_mapping(_number)),
+        "missing": _several(_text),
+        "agreement": _text,
     },
 }
 
