@@ -92,6 +92,11 @@ def _lines(task: dict[str, Any], *names: str) -> str:
     return "\n".join(f"| {n} | {m['value']:.3f} | {m['ci95'][0]:.3f} to {m['ci95'][1]:.3f} |" for n, m in rows)
 
 
+def _final(run: dict[str, Any]) -> str:
+    """What the card says of a last round with the validation patients."""
+    return ", which a last round then trained on too" if "--final" in run["command"] else ""
+
+
 _HEAD = "| measure | value | 95 % interval |\n|---|---|---|"
 
 
@@ -134,9 +139,9 @@ def main() -> None:
 Research use only, not a diagnosis. A 2D U-Net over axial slices at {PIXEL_MM} mm per pixel; slices join
 to nodules in 3D.
 
-**Data.** {_SOURCE}. Trained on {run["train_patches"]} patches of 71 x 71 pixels (largest slice of a nodule, one
-reader's contour) and planes of 79 cubes; chosen on {run["val_patches"]} patches of other patients. Split by patient.
-Commit {run["commit"][:12]}, `{run["command"]}`.
+**Data.** {_SOURCE}. Trained on {run['train_patches']} patches of 71 x 71 pixels (largest slice of a
+nodule, one reader's contour) and planes of cubes; every choice was made on {run['val_patches']} patches of validation
+patients{_final(run)}. Split by patient. Commit {run['commit'][:12]}, `{run['command']}`.
 
 **Test split**, intervals by bootstrap over patients. The baseline is the piece over -400 HU at the centre.
 
