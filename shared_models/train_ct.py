@@ -107,12 +107,16 @@ def _validation(model: Any, pool: tuple[Any, ...]) -> float:
     return float(np.mean(dice))
 
 
-def train(root: Path, out: Path, minutes: float, seed: int, start_from: Optional[Path] = None, batch: int = 32) -> None:
+def train(
+    root: Path, out: Path, minutes: float, seed: int, start_from: Optional[Path] = None, final: bool = False,
+    batch: int = 32,
+) -> None:  # fmt: skip
     """Train for ``minutes``; the learning rate follows the clock, so a shorter run still ends at a low one.
 
     Parameters
     ----------
     start_from : folder of an earlier run to go on from, at half the learning rate; its record is kept in the new one
+    final : train on the validation patients too, after every choice is made, and keep the last weights
     """
     import torch
 
@@ -121,6 +125,8 @@ def train(root: Path, out: Path, minutes: float, seed: int, start_from: Optional
     generator = torch.Generator().manual_seed(seed)
     random = np.random.default_rng(seed)
     pool, held = _pool(root, "train", True), _pool(root, "val", False)
+    if final:
+        pool = tuple(np.concatenate(both) for both in zip(pool, _pool(root, "val", True)))
     patches, planes = np.flatnonzero(~pool[4]), np.flatnonzero(pool[4])
     with_nodule = planes[pool[1][planes].any((1, 2))]
     model = network().to(memory_format=torch.channels_last)
@@ -136,6 +142,8 @@ def train(root: Path, out: Path, minutes: float, seed: int, start_from: Optional
         "commit": git_commit(), "command": f"python -m shared_models.train_ct --minutes {minutes:g} --seed {seed}",
         "train_patches": len(patches), "train_cube_planes": len(planes), "val_patches": len(held[0]), "history": [],
     }  # fmt: skip
+    if final:
+        record["command"] += " --final"
     if start_from is not None:
         record["command"] += f" --start-from {start_from}"
         record["started_from"] = json.loads((start_from / "result.json").read_text())
@@ -165,7 +173,7 @@ def train(root: Path, out: Path, minutes: float, seed: int, start_from: Optional
         record["history"].append({"epoch": epoch, "loss": float(np.mean(losses)), "val_dice": dice})
         spent = (time.monotonic() - start) / 60
         print(f"epoch {epoch} loss {np.mean(losses):.3f} val Dice {dice:.4f} {spent:.1f}/{minutes:g} min", flush=True)
-        if dice > best:
+        if final or dice > best:
             best = dice
             torch.save(average.module.state_dict(), out / "best.tmp")
             (out / "best.tmp").replace(out / "best.pt")
@@ -179,9 +187,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--start-from", type=Path, help="folder of an earlier run")
+    parser.add_argument("--final", action="store_true", help="train on validation too and keep the last weights")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    train(given.data, given.out, given.minutes, given.seed, given.start_from)
+    train(given.data, given.out, given.minutes, given.seed, given.start_from, given.final)
 
 
 if __name__ == "__main__":
