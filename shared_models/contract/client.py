@@ -327,9 +327,12 @@ class Client:
     def _opened(self, path: str) -> requests.Response:
         """A 200 answer of this protocol, its body not yet read."""
         answer = self._request("GET", path)
-        if answer.status_code != 200 or answer.headers.get(routes.PROTOCOL_HEADER) != str(PROTOCOL_VERSION):
+        if answer.status_code != 200:
             self._checked(answer)
             raise _unreadable()
+        if answer.headers.get(routes.PROTOCOL_HEADER) != str(PROTOCOL_VERSION):
+            answer.close()
+            raise _other_protocol()
         return answer
 
     def _request(
@@ -358,10 +361,14 @@ class Client:
         if answer.status_code >= 400:
             raise from_body(body)
         if answer.headers.get(routes.PROTOCOL_HEADER) != str(PROTOCOL_VERSION):
-            raise ContractMismatch("The server speaks another protocol.", "Check the address; update the older side.")
+            raise _other_protocol()
         if answer.status_code not in (200, 201, 202) or not isinstance(body, dict):
             raise _unreadable()
         return body
+
+
+def _other_protocol() -> ContractMismatch:
+    return ContractMismatch("The server speaks another protocol.", "Check the address; update the older side.")
 
 
 def _unreadable() -> ServerError:

@@ -35,7 +35,9 @@ class JobProgress:
     error: Optional[LungXAIError] = None
 
     def __post_init__(self) -> None:
-        if not all(isinstance(text, str) for text in (self.job_id, self.case_id, self.kind, self.stage)):
+        if not all(isinstance(text, str) for text in (self.job_id, self.case_id, self.kind, self.stage)) or (
+            not isinstance(self.queue_position, int)
+        ):
             raise InvalidInput("The job's progress is not valid.", "Check the versions of both sides.")
         if self.state not in STATES or not 0.0 <= self.fraction <= 1.0 or self.queue_position < 0:
             raise InvalidInput("The job's progress is not valid.", "Check the versions of both sides.")
