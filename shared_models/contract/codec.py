@@ -270,7 +270,7 @@ def _blosc2_unpacked(payload: memoryview, size: int) -> bytes:
         declared, packed, _ = blosc2.get_cbuffer_sizes(data)
         if declared != size or packed != len(data):
             raise ValueError("payload size")
-        # One thread: a fuzz of damaged chunks with blosc2's thread pool was seen not to come back.
+        # One thread, so that a damaged chunk cannot leave a pool of threads waiting.
         unpacked: bytes = blosc2.decompress2(data, nthreads=1)
     except RuntimeError as fault:
         raise ValueError("blosc2") from fault
