@@ -1,6 +1,6 @@
 """Results as GeoJSON that QuPath 0.5 to 0.7 imports: drop the file on the viewer.
 
-slide_geojson()     tiles with one measurement per class, and one annotation per class
+slide_geojson()     tiles with one measurement per class, and one annotation per region of a class
 heatmap_geojson()   a heatmap as annotations: one per step of its scale
 write_geojson()     to .geojson or .geojson.gz, complete or not at all
 
@@ -28,13 +28,14 @@ from shared_models.contract.values import CLASSES
 
 NOTICE = "Research use only, not a diagnosis."
 MAX_CELLS = 2_000_000
+MAX_CORNERS = 2_000_000
 _SPACE = uuid.UUID("9f3c55d2-8a51-4a3e-9d2b-5f1f3f3d6a10")
 
 Geo = dict[str, Any]
 
 
 def slide_geojson(result: PathologyResult, *, synthetic: bool = False) -> Geo:
-    """Tiles, and the outline of each class's tiles.
+    """Tiles, and the outline of each contiguous region of one class.
 
     A tile bears the class it most looks like, and "P(class)" for every class that was assessed. A class that was not
     assessed has no measurement.
@@ -56,14 +57,16 @@ def slide_geojson(result: PathologyResult, *, synthetic: bool = False) -> Geo:
         features.append(_feature("tile", box, winner, measured, f"{result.slide_id} tile {x} {y}", None))
     outlines = []
     for name, boxes in by_class.items():
-        area = _sound(shapely.union_all(boxes)) if boxes else None
-        if area is not None:
-            measured = {"LungXAI tiles": float(len(boxes))}
+        centres = shapely.STRtree(shapely.centroid(boxes))
+        for area in _regions(boxes, result.tile_px):
+            measured = {"LungXAI tiles": float(len(centres.query(area, predicate="contains")))}
             slide = result.probabilities[name]
             if slide is not None:
                 measured["LungXAI P(slide)"] = round(slide, 5)
             title = f"{CLASS_LABELS[name]} ({label})"
-            outlines.append(_feature("annotation", area, name, measured, f"{result.slide_id} {name}", title))
+            outlines.append(
+                _feature("annotation", area, name, measured, f"{result.slide_id} {name} {_corner(area)}", title)
+            )
     return {"type": "FeatureCollection", "features": outlines + features}
 
 
@@ -75,22 +78,29 @@ def heatmap_geojson(heatmap: Heatmap, levels: int = 5, *, synthetic: bool = Fals
 
     Raises
     ------
-    InvalidInput : not a slide's heatmap. InputTooLarge : more cells than QuPath can draw.
+    InvalidInput : not a slide's heatmap. InputTooLarge : more cells or corners than QuPath can draw.
     """
+    import shapely
+
+    if levels < 2:
+        raise InvalidInput("A heatmap needs at least two steps.", "Choose 2 steps or more.")
     if heatmap.modality != "pathology":
         raise InvalidInput("A heatmap of a CT cannot be drawn on a slide.", "Choose a heatmap of the slide.")
     if heatmap.values.size > MAX_CELLS:
         raise InputTooLarge("The heatmap is too large for annotations.", "Explain a region of the slide.")
     top = float(heatmap.values.max())
-    if not top > 0 or levels < 2:
+    if not top > 0:
         return {"type": "FeatureCollection", "features": []}
     step = np.clip(np.ceil(heatmap.values / top * levels), 0, levels).astype(int)
     m = heatmap.index_to_world
-    features = []
+    features, corners = [], 0
     for k in range(2, levels + 1):
         area = _cells(step == k, m)
         if area is None:
             continue
+        corners += int(shapely.get_num_coordinates(area))
+        if corners > MAX_CORNERS:
+            raise InputTooLarge("The heatmap is too ragged for annotations.", "Choose fewer steps or a smaller region.")
         name = f"LungXAI {heatmap.method} {k}/{levels}"
         low, high = top * (k - 1) / levels, top * k / levels
         measured = {"LungXAI value from": low, "LungXAI value to": high}
@@ -99,6 +109,28 @@ def heatmap_geojson(heatmap: Heatmap, levels: int = 5, *, synthetic: bool = Fals
         feature["properties"]["classification"] = {"name": name, "color": list(heat_colour((k - 0.5) / levels))}
         features.append(feature)
     return {"type": "FeatureCollection", "features": features}
+
+
+def _regions(boxes: list[Any], tile_px: tuple[float, float]) -> list[Any]:
+    """The contiguous regions of ``boxes``, in a fixed order.
+
+    Tiles whose side is no whole number of pixels have rounded origins, so neighbours can part by a pixel; such gaps
+    are closed.
+    """
+    import shapely
+
+    if not boxes:
+        return []
+    slack = 0.0 if all(float(side).is_integer() for side in tile_px) else 1.0
+    union = shapely.union_all(shapely.buffer(boxes, slack, join_style="mitre") if slack else boxes)
+    whole = _sound(shapely.buffer(union, -slack, join_style="mitre") if slack else union)
+    return [] if whole is None else sorted(getattr(whole, "geoms", [whole]), key=_corner)
+
+
+def _corner(area: Any) -> tuple[float, float]:
+    """The uppermost, then leftmost corner: no two regions of one class share it."""
+    y, x = min((y, x) for x, y in area.exterior.coords)
+    return x, y
 
 
 def _label(synthetic: bool) -> str:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qupath_bridge.annotations import heatmap_geojson, slide_geojson, write_geojson
-from shared_models.contract.errors import InvalidInput
+from shared_models.contract.errors import InputTooLarge, InvalidInput
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Heatmap, PathologyResult
 from shared_models.contract.values import CLASSES
@@ -113,3 +114,40 @@ def test_files_read_back_are_the_same_each_time_and_whole(tmp_path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
     with pytest.raises(InvalidInput):
         write_geojson(tmp_path / "a.json", collection)
+
+
+def test_each_contiguous_region_is_one_annotation_with_its_own_id() -> None:
+    # Two normal regions, the first of two tiles whose rounded origins leave a gap of half a pixel.
+    places = [(224, 0), (449, 0), (2000, 0), (2000, 3000)]
+    rows = [(0.1, 0.1, 0.8)] * 3 + [(0.8, 0.1, 0.1)]
+    features = checked(slide_geojson(result(places, rows)))
+    regions = [f for f in features if f["properties"]["objectType"] == "annotation"]
+    names = [f["properties"]["classification"]["name"] for f in regions]
+    assert names == ["Adenocarcinoma", "Normal", "Normal"]
+    assert [f["properties"]["measurements"]["LungXAI tiles"] for f in regions] == [1.0, 2.0, 1.0]
+    assert len({f["id"] for f in features}) == len(features)
+    assert features == slide_geojson(result(places, rows))["features"]
+
+
+def test_keys_are_those_of_qupaths_own_export() -> None:
+    golden = Path(__file__).parents[3] / "shared" / "golden" / "qupath-0.7.0" / "all_objects.geojson"
+    if not golden.exists():
+        pytest.skip(f"{golden} is not here")
+    own = json.loads(golden.read_text())["features"]
+    for kind in ("annotation", "tile"):
+        keys = {key for f in own if f["properties"]["objectType"] == kind for key in f["properties"]}
+        for feature in checked(slide_geojson(result([(0, 0)], [(0.7, 0.2, 0.1)]))):
+            assert set(feature) == set(own[0])
+            if feature["properties"]["objectType"] == kind:
+                assert set(feature["properties"]) <= keys
+
+
+def test_a_number_that_is_none_is_never_written_and_ragged_maps_are_refused(tmp_path, monkeypatch) -> None:
+    with pytest.raises(ValueError):
+        write_geojson(tmp_path / "a.geojson", {"type": "FeatureCollection", "features": [float("nan")]})
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InvalidInput):
+        heatmap_geojson(heatmap([[0, 1]]), levels=1)
+    monkeypatch.setattr("qupath_bridge.annotations.MAX_CORNERS", 8)
+    with pytest.raises(InputTooLarge):
+        heatmap_geojson(heatmap(np.eye(4)))
