@@ -17,15 +17,21 @@ blosc2          one blosc2 chunk, zstd level 1, shuffled; only where both ends h
 
 The header's shape is checked against the caller's limit before anything is
 decompressed, and the decompressor is capped at exactly the declared size.
+
+Large arrays are copied, packed and unpacked a piece at a time: one long call on bytes would hold the interpreter,
+and with it the window of the program that sends, for up to a second. blosc2 cannot be used so; a program with a window
+sends zlib.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -46,6 +52,7 @@ MAX_HEADER_BYTES = 4 << 20
 MAX_RATIO = 1100
 _BLOSC2_MAX_BYTES = (2 << 30) - (1 << 20)
 _BLOSC2_HEAD_BYTES = 32
+_PIECE_BYTES = 1 << 20
 _PREFIX = struct.Struct("<4sHHIQI")
 
 Framed = Union[CTVolume, SlideTiles, LabelVolume, Heatmap]
@@ -100,23 +107,31 @@ def encode(value: Framed, compression: str = "zlib") -> bytes:
     array = getattr(value, kind.array).astype(kind.dtype, copy=False)
     header = {name: to_json(item) for name, item in vars(value).items() if name != kind.array}
     header = {"shape": array.shape, **header}
+    pieces: Iterator[Union[bytes, memoryview]]
     if kind.compression == "none":
-        payload = array.tobytes()
+        pieces = _pieces(array)
     else:
-        payload = b""
+        packed = b""
         if compression == "blosc2" and array.nbytes <= _BLOSC2_MAX_BYTES:
-            payload = _blosc2_packed(array)
-        if payload and array.nbytes <= MAX_RATIO * len(payload):
+            packed = _blosc2_packed(array)
+        if packed and array.nbytes <= MAX_RATIO * len(packed):
             header["compression"] = "blosc2"
+            pieces = iter((packed,))
         else:
-            payload = _deflated(array)
+            pieces = _deflated(array)
     try:
         head = json.dumps(header, allow_nan=False).encode()
     except (ValueError, TypeError) as fault:
         raise InvalidInput("The data cannot be written as it is.", "Report this: a field is not finite.") from fault
-    crc = zlib.crc32(payload, zlib.crc32(head))
-    prefix = _PREFIX.pack(MAGIC, PROTOCOL_VERSION, kind.code, len(head), len(payload), crc)
-    return b"".join((prefix, head, payload))
+    frame = io.BytesIO()
+    frame.write(bytes(PREFIX_BYTES) + head)
+    crc, size = zlib.crc32(head), 0
+    for piece in pieces:
+        crc, size = zlib.crc32(piece, crc), size + len(piece)
+        frame.write(piece)
+    frame.seek(0)
+    frame.write(_PREFIX.pack(MAGIC, PROTOCOL_VERSION, kind.code, len(head), size, crc))
+    return frame.getvalue()
 
 
 def header_bytes(prefix: bytes) -> int:
@@ -229,23 +244,46 @@ def _built(value: type[Any], fields: dict[str, Any]) -> Framed:
     return built
 
 
-def _deflated(array: Array) -> bytes:
-    planes = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, array.itemsize)
-    return zlib.compress(np.ascontiguousarray(planes.T).tobytes(), 1)
+def _pieces(array: Array) -> Iterator[memoryview]:
+    """The array's bytes, a piece at a time."""
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    for start in range(0, len(flat), _PIECE_BYTES):
+        yield flat[start : start + _PIECE_BYTES]
 
 
-def _inflated(payload: memoryview, size: int) -> bytes:
-    """Exactly ``size`` bytes, or ValueError; a bomb is stopped one byte past the declared size."""
-    stream = zlib.decompressobj()
-    data = stream.decompress(payload, size + 1)
-    if len(data) != size or not stream.eof or stream.unused_data:
+def _deflated(array: Array) -> Iterator[bytes]:
+    planes = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(-1, array.itemsize)
+    stream = zlib.compressobj(1)
+    for piece in _pieces(planes.T):
+        yield stream.compress(piece)
+    yield stream.flush()
+
+
+def _inflated(payload: memoryview, size: int) -> Array:
+    """uint8 (size,), or ValueError; a bomb is stopped one byte past the declared size."""
+    stream, unpacked, filled = zlib.decompressobj(), np.empty(size, np.uint8), 0
+    for start in range(0, len(payload), _PIECE_BYTES):
+        rest: Union[bytes, memoryview] = payload[start : start + _PIECE_BYTES]
+        while True:
+            most = min(_PIECE_BYTES, size + 1 - filled)
+            piece = stream.decompress(rest, most)
+            if stream.unused_data or filled + len(piece) > size:
+                raise ValueError("payload size")
+            unpacked[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+            filled += len(piece)
+            rest = stream.unconsumed_tail
+            # With a full piece there may be more inside the stream, though it took in all that it was given.
+            if not rest and len(piece) < most:
+                break
+        if stream.eof and start + _PIECE_BYTES < len(payload):
+            raise ValueError("payload size")
+    if filled != size or not stream.eof:
         raise ValueError("payload size")
-    return data
+    return unpacked
 
 
-def _unshuffled(data: bytes, dtype: np.dtype[Any]) -> Array:
-    planes = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, -1)
-    return np.ascontiguousarray(planes.T).reshape(-1).view(dtype)
+def _unshuffled(data: Array, dtype: np.dtype[Any]) -> Array:
+    return np.ascontiguousarray(data.reshape(dtype.itemsize, -1).T).reshape(-1).view(dtype)
 
 
 def _blosc2_packed(array: Array) -> bytes:
