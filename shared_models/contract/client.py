@@ -1,7 +1,7 @@
 """THE HTTP client, of Slicer, QuPath and the command line alike. It never raises anything of requests' own.
 
 Client(url, token)
-  info, ready                                   the server
+  hello, info, ready                            the server
   create_case, cases, case, delete_case         cases
   put_volume, put_tiles, put_clinical           what goes in
   radiology, pathology -> job id                work; wait(job_id) follows it, cancel(job_id) stops it
@@ -15,11 +15,12 @@ so neither can carry patient data elsewhere. Answers are read with a cap on thei
 from __future__ import annotations
 
 import hashlib
+import io
 import ipaddress
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, Optional, TypeVar, Union
 from urllib.parse import urlsplit
 
 import requests
@@ -46,6 +47,7 @@ Value = TypeVar("Value")
 _MAX_JSON_ANSWER = 256 << 20
 _MAX_EVENT = 1 << 16
 _RECONNECTS = 5
+_SENT_BYTES = 256 << 10
 
 
 def is_loopback(host: Optional[str]) -> bool:
@@ -56,6 +58,21 @@ def is_loopback(host: Optional[str]) -> bool:
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
+
+
+class _Watched(io.BytesIO):
+    """A body that tells how much of it was sent; what ``sent`` raises ends the request."""
+
+    def __init__(self, body: bytes, sent: Callable[[int, int], None]) -> None:
+        super().__init__(body)
+        self._sent, self._total, self._told = sent, len(body), 0
+
+    def read(self, size: Optional[int] = -1, /) -> bytes:
+        place = self.tell()
+        if place - self._told >= _SENT_BYTES or place in (0, self._total):
+            self._told = place
+            self._sent(place, self._total)
+        return super().read(size)
 
 
 class _Session(requests.Session):
@@ -74,6 +91,8 @@ class Client:
     token : bearer token of the server
     timeout_s : seconds without an answer before ServerTimeout
     consent_to_remote : the user agreed that data leaves this machine
+    compression : of what is sent; None takes the best that both ends have. A program with a window takes "zlib":
+        blosc2 holds the interpreter until it is done
 
     Raises
     ------
@@ -82,7 +101,14 @@ class Client:
     Every method raises one of the errors of errors.py: what the server said, or a TransportError.
     """
 
-    def __init__(self, url: str, token: str, timeout_s: float = 30.0, consent_to_remote: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        timeout_s: float = 30.0,
+        consent_to_remote: bool = False,
+        compression: Optional[str] = None,
+    ) -> None:
         try:
             parts = urlsplit(url)
         except ValueError:
@@ -95,7 +121,7 @@ class Client:
             raise InvalidInput("This server is on another machine.", "Agree to send patient data there first.")
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._compression: Optional[str] = None
+        self._compression = compression
         self._session = _Session()
         self._session.trust_env = False  # no proxy, no .netrc
         self._session.headers.update(
@@ -117,6 +143,12 @@ class Client:
         self._session.close()
 
     # The server
+
+    def hello(self) -> Optional[int]:
+        """The protocol that the server speaks, asked without the token; None where it is no LungXAI server."""
+        with self._request("GET", routes.HEALTHZ) as answer:
+            spoken = answer.headers.get(routes.PROTOCOL_HEADER, "")
+            return int(spoken) if answer.status_code == 200 and spoken.isdecimal() and len(spoken) < 6 else None
 
     def info(self) -> dict[str, Any]:
         """Protocol, models with coverage, device and compressions of the server."""
@@ -150,8 +182,13 @@ class Client:
 
     # What goes in
 
-    def put_volume(self, volume: CTVolume) -> str:
-        """Send a CT; the SHA-256 that names it. A volume that the server holds already is not sent again."""
+    def put_volume(self, volume: CTVolume, sent: Callable[[int, int], None] = lambda sent, total: None) -> str:
+        """Send a CT; the SHA-256 that names it. A volume that the server holds already is not sent again.
+
+        Parameters
+        ----------
+        sent : called on the way with (bytes sent, bytes in all); what it raises stops the upload and is raised here
+        """
         if self._compression is None:
             offered = self.info().get("compressions", ())
             known = offered if isinstance(offered, list) else []
@@ -162,7 +199,7 @@ class Client:
         with self._request("HEAD", path) as answer:
             held = answer.status_code == 200
         if not held:
-            self._checked(self._request("PUT", path, data=frame))
+            self._checked(self._request("PUT", path, data=_Watched(frame, sent)))
         return sha256
 
     def put_tiles(self, case_id: str, tiles: SlideTiles) -> int:
@@ -310,7 +347,7 @@ class Client:
 
     def _framed(self, path: str, kind: type[Value]) -> Value:
         answer = self._opened(path)
-        value = decode(_body(answer, MAX_DECODED_BYTES))
+        value = decode(memoryview(_body(answer, MAX_DECODED_BYTES)))
         if not isinstance(value, kind):
             raise ContractMismatch("The server sent another kind of data.", "Update the older side.")
         return value
@@ -336,7 +373,11 @@ class Client:
         return answer
 
     def _request(
-        self, method: str, path: str, data: Optional[bytes] = None, content_type: str = routes.FRAME_TYPE
+        self,
+        method: str,
+        path: str,
+        data: Optional[Union[bytes, _Watched]] = None,
+        content_type: str = routes.FRAME_TYPE,
     ) -> requests.Response:
         try:
             return self._session.request(
@@ -359,7 +400,9 @@ class Client:
         except (ValueError, RecursionError):
             body = None
         if answer.status_code >= 400:
-            raise from_body(body)
+            fault = from_body(body)
+            fault.status = answer.status_code
+            raise fault
         if answer.headers.get(routes.PROTOCOL_HEADER) != str(PROTOCOL_VERSION):
             raise _other_protocol()
         if answer.status_code not in (200, 201, 202) or not isinstance(body, dict):
@@ -395,7 +438,7 @@ def _lines(answer: requests.Response) -> Iterator[bytes]:
             raise ServerError("The server's progress is too long.", "Check the server's version.")
 
 
-def _body(answer: requests.Response, limit: int) -> bytes:
+def _body(answer: requests.Response, limit: int) -> bytearray:
     """The whole answer, or ServerError past ``limit`` bytes."""
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         answer.close()
@@ -411,7 +454,7 @@ def _body(answer: requests.Response, limit: int) -> bytes:
         raise ServerTimeout("The server stopped in the middle of an answer.", "Try again.") from fault
     except requests.RequestException as fault:
         raise ServerUnreachable("The connection broke in the middle of an answer.", "Try again.") from fault
-    return bytes(parts)
+    return parts
 
 
 def _event(line: bytes) -> Optional[JobProgress]:
