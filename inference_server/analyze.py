@@ -99,7 +99,7 @@ def analyze(
         client.put_clinical(case_id, clinical)
         case["clinical"] = to_json(clinical)
     if inputs.ct is not None:
-        case["radiology"] = _ct(inputs, client, case_id, out, explain, case["notes"])
+        case["radiology"], case["heatmaps"] = _ct(inputs, client, case_id, out, explain, case["notes"])
     if inputs.slide is not None:
         case["pathology"] = _slide(inputs, client, case_id, out, explain, synthetic)
     case["fusion"] = to_json(client.fuse(case_id))
@@ -145,7 +145,8 @@ def _followed(client: Client, job_id: str, bar: ProgressBar) -> None:
 
 def _ct(
     inputs: Inputs, client: Client, case_id: str, out: Path, explain: Sequence[str], notes: list[str]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The result, and one entry per heatmap with what its file does not say."""
     from shared_models.ct_reader import read_ct
     from shared_models.ct_writer import write_nrrd
 
@@ -162,12 +163,15 @@ def _ct(
     label = {"content": NOTICE}
     write_nrrd(out / "ct_segmentation.nrrd", client.mask(case_id).labels, volume.ijk_to_lps, label)
     have = client.case(case_id)["heatmaps"]["radiology"]
+    written = []
     for method in [m for m in explain if m in have]:
         heatmap = client.heatmap(case_id, "radiology", method)
         values = placed(heatmap.values, heatmap.index_to_world, _shape(volume), volume.ijk_to_lps)
         fields = {**label, "method": method, "target": heatmap.target}
         write_nrrd(out / f"ct_heatmap_{method}.nrrd", values, volume.ijk_to_lps, fields)
-    return dict(to_json(result))
+        said = {"provenance": to_json(heatmap.provenance), "parameters": dict(heatmap.parameters)}
+        written.append({"file": f"ct_heatmap_{method}.nrrd", "method": method, "target": heatmap.target, **said})
+    return dict(to_json(result)), written
 
 
 def _shape(volume: CTVolume) -> tuple[int, int, int]:

@@ -111,6 +111,12 @@ def build_app(
     def has_volume(sha256: str) -> Response:
         return Response(status_code=200 if cases.has_volume(sha256) else 404)
 
+    @app.get(routes.VOLUMES + "/{sha256}")
+    def get_volume(sha256: str) -> Response:
+        if not cases.has_volume(sha256):
+            raise missing("CT")
+        return FileResponse(cases.blobs.path(sha256), media_type=routes.FRAME_TYPE)
+
     @app.put(routes.VOLUMES + "/{sha256}")
     async def put_volume(sha256: str, request: Request) -> Response:
         return JSONResponse({"bytes": await uploads.volume(request, sha256)}, 201)
@@ -119,6 +125,10 @@ def build_app(
     async def post_tiles(case_id: str, request: Request) -> Response:
         slide_id, tiles = await uploads.tiles(request, case_id)
         return JSONResponse({"slide_id": slide_id, "tiles": tiles}, 201)
+
+    @app.put(_CASE + "/radiology/mask")
+    async def put_mask(case_id: str, request: Request) -> Response:
+        return JSONResponse({"bytes": await uploads.correction(request, case_id)}, 201)
 
     @app.put(_CASE + "/clinical")
     def put_clinical(case_id: str, body: Json) -> Response:

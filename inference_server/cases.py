@@ -24,6 +24,7 @@ from .database import Database, now, unique
 from .settings import Settings
 
 UNUSED_VOLUME_HOURS = 24
+CORRECTION = "radiology/correction"
 _REFERENCES = (
     "SELECT (SELECT count(*) FROM parts WHERE sha256 = ?1) + (SELECT count(*) FROM tiles WHERE sha256 = ?1)"
     " + (SELECT count(*) FROM jobs WHERE volume = ?1)"
@@ -205,6 +206,23 @@ class Cases:
         data = json.dumps(body, allow_nan=False).encode()
         self.room(len(data), case_id)
         self._replace(case_id, name, {name: self.blobs.put("part", data)}, None, None)
+
+    def put_correction(self, case_id: str, written: Written) -> None:
+        """Keep a corrected segmentation; the results of the job that measures it replace it."""
+        with self._kept([written]):
+            with self._db.change() as db:
+                self.check(case_id)
+                old = db.execute("SELECT sha256 FROM parts WHERE case_id = ? AND name = ?", (case_id, CORRECTION))
+                gone = [row[0] for row in old.fetchall()]
+                db.execute("DELETE FROM parts WHERE case_id = ? AND name = ?", (case_id, CORRECTION))
+                row = (case_id, CORRECTION, written.sha256, written.size, now())
+                db.execute("INSERT INTO parts VALUES (?, ?, ?, ?, ?)", row)
+            self._let_go(gone)
+
+    def correction(self, case_id: str) -> Optional[str]:
+        """SHA-256 of the corrected segmentation that waits to be measured."""
+        row = self._db.row("SELECT sha256 FROM parts WHERE case_id = ? AND name = ?", case_id, CORRECTION)
+        return None if row is None else str(row[0])
 
     def put_results(
         self, case_id: str, modality: str, outputs: Mapping[str, Written], job_id: str, volume: Optional[str]

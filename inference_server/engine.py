@@ -26,6 +26,7 @@ class Task:
     request : the checked body of the client's request
     volume : the CT of a radiology job
     frames : the batches of tiles of a pathology job
+    correction : the corrected segmentation that a radiology job measures
     alone : share no model call with other jobs; one of several that were running when a worker died
     """
 
@@ -34,6 +35,7 @@ class Task:
     request: Mapping[str, Any]
     volume: Optional[str] = None
     frames: tuple[str, ...] = ()
+    correction: Optional[str] = None
     alone: bool = False
 
 

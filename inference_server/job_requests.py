@@ -48,11 +48,14 @@ def radiology(body: dict[str, Any], max_points: int) -> dict[str, Any]:
     ------
     InvalidInput, InputTooLarge : unknown or malformed fields, or too many points.
     """
-    _fields(body, "volume", "points_lps_mm", "boxes_lps_mm", "explain")
+    _fields(body, "volume", "points_lps_mm", "boxes_lps_mm", "explain", "corrected")
     volume = body.get("volume")
     if not isinstance(volume, str):
         raise InvalidInput("The request names no CT.", _REMEDY)
     routes.volume(volume)
+    corrected = body.get("corrected", False)
+    if not isinstance(corrected, bool):
+        raise InvalidInput("corrected is not true or false.", _REMEDY)
     boxes = []
     for box in _several(body, "boxes_lps_mm", max_points):
         if not isinstance(box, list) or len(box) != 2:
@@ -66,6 +69,7 @@ def radiology(body: dict[str, Any], max_points: int) -> dict[str, Any]:
         "points_lps_mm": [_point(p) for p in _several(body, "points_lps_mm", max_points)],
         "boxes_lps_mm": boxes,
         "explain": _explain(body),
+        "corrected": corrected,
     }
 
 

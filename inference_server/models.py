@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, Optional, Protocol
 
 import numpy as np
 
@@ -63,7 +63,10 @@ class Backend(Protocol):
         explain: Sequence[str],
         progress: Progress,
         cancelled: Cancel,
-    ) -> CTAnswer: ...
+        corrected: Optional[LabelVolume] = None,
+    ) -> CTAnswer:
+        """The nodules of a CT; those of ``corrected``, on its grid, instead of searched ones where it is given."""
+        ...
 
     def tile_probabilities(self, pixels: Array) -> Array:
         """float32 (n, 5) of uint8 (n, h, w, 3); NaN outside the coverage."""
@@ -167,6 +170,7 @@ class ModelSet:
         explain: Sequence[str],
         progress: Progress,
         cancelled: Cancel,
+        corrected: Optional[LabelVolume] = None,
     ) -> CTAnswer:
         from shared_models.ct_pipeline import analyse_ct
 
@@ -178,6 +182,7 @@ class ModelSet:
             explain=explain,
             progress=progress,
             cancelled=cancelled,
+            corrected=corrected,
         )
         return answer
 

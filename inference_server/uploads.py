@@ -98,6 +98,12 @@ class Uploads:
         )
         return name, total
 
+    async def correction(self, request: Request, case_id: str) -> int:
+        """Keep a segmentation that a reader corrected, until a job has measured it; its size in bytes."""
+        written, _ = await self._received(request, lambda: self._cases.check(case_id), self._check_labels, case_id)
+        await asyncio.to_thread(self._keep, written, lambda: self._cases.put_correction(case_id, written))
+        return written.size
+
     def _keep(self, written: Written, change: Callable[[], Any]) -> Any:
         try:
             return change()
@@ -113,6 +119,14 @@ class Uploads:
     def _check_volume(self, head: FrameHead) -> None:
         if head.kind != "CTVolume":
             raise InvalidInput("This is not a CT volume.", "Send a CT series.")
+        self._check_grid(head)
+
+    def _check_labels(self, head: FrameHead) -> None:
+        if head.kind != "LabelVolume":
+            raise InvalidInput("This is not a segmentation.", "Send the corrected segmentation.")
+        self._check_grid(head)
+
+    def _check_grid(self, head: FrameHead) -> None:
         if max(head.shape) > self._settings.max_axis:
             raise InputTooLarge(f"An axis of the CT is longer than {self._settings.max_axis}.", "Crop it.")
         try:

@@ -27,8 +27,16 @@ from typing import Any, Optional
 import numpy as np
 
 from shared_models.contract.codec import decode, encode
-from shared_models.contract.errors import Cancelled, InvalidInput, LungXAIError, OutOfMemory, ServerError
+from shared_models.contract.errors import (
+    BadGeometry,
+    Cancelled,
+    InvalidInput,
+    LungXAIError,
+    OutOfMemory,
+    ServerError,
+)
 from shared_models.contract.jsonforms import to_json
+from shared_models.contract.results import LabelVolume
 from shared_models.contract.values import CLASSES, CTVolume
 
 from .batcher import Batcher
@@ -143,6 +151,7 @@ class Worker:
             points_lps_mm=[tuple(point) for point in request["points_lps_mm"]],
             boxes_lps_mm=[tuple(tuple(corner) for corner in box) for box in request["boxes_lps_mm"]],
             explain=tuple(request["explain"]),
+            corrected=self._correction(task, volume) if request.get("corrected") else None,
             progress=lambda stage, fraction: self._progress(task.job_id, stage, fraction),
             cancelled=lambda: task.job_id in self._inbox.cancelled,
         )
@@ -151,6 +160,22 @@ class Worker:
         for method, heatmap in done.heatmaps.items():
             outputs[f"radiology/heatmaps/{method}"] = self._frame(task, heatmap)
         return outputs
+
+    def _correction(self, task: Task, volume: CTVolume) -> LabelVolume:
+        """The segmentation that a reader corrected, on exactly the CT's grid."""
+        if task.correction is None:
+            raise InvalidInput("The corrected segmentation is gone.", "Send it again.")
+        labels = decode(self._blobs.path(task.correction).read_bytes(), self._max_decoded)
+        if not isinstance(labels, LabelVolume):
+            raise InvalidInput("This is not a segmentation.", "Send the corrected segmentation.")
+        same = labels.labels.shape == volume.voxels.shape and np.allclose(
+            labels.ijk_to_lps, volume.ijk_to_lps, rtol=0, atol=1e-3
+        )
+        if not same:
+            raise BadGeometry(
+                "The corrected segmentation is not on the CT's grid.", "Correct the segmentation of this very CT."
+            )
+        return labels
 
     # Slides
 

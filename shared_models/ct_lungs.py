@@ -2,6 +2,8 @@
 
 lungs()        lung mask on the CT's grid, and the same with a rim
 lung_box()     bounding box of a mask with a margin
+midline_mm()   where the left lung ends and the right one begins
+side_of()      left or right, of a place
 
 The way: air inside the body, on a grid of about 2 mm; what touches the border of a slice is outside; the one or two
 largest pieces are the lungs; each slice is closed by a disc of 12 mm, so that a nodule at the chest wall and the
@@ -13,10 +15,13 @@ closing instead of the rolling ball.
 
 from __future__ import annotations
 
+from typing import Optional
+
 import numpy as np
 
 from .contract.errors import InvalidInput
 from .contract.values import Array, CTVolume
+from .geometry import index_to_lps
 
 AIR_HU = -400
 GRID_MM = 2.0
@@ -24,6 +29,9 @@ CLOSING_MM = 12.0
 LEAST_ML = 250.0
 RIM_MM = 6.0
 _MARGIN_MM = 6.0
+# Nearer to the midline than this a nodule may belong to either side.
+BETWEEN_MM = 12.0
+_BIN_MM = 4.0
 
 
 def _thinned(volume: CTVolume) -> tuple[Array, tuple[int, int, int]]:
@@ -99,3 +107,35 @@ def lung_box(mask: Array, spacing_mm: tuple[float, float, float]) -> tuple[slice
         margin = int(np.ceil(_MARGIN_MM / spacing_mm[2 - axis]))
         parts.append(slice(max(0, int(used[0]) - margin), min(mask.shape[axis], int(used[-1]) + 1 + margin)))
     return parts[0], parts[1], parts[2]
+
+
+def midline_mm(mask: Array, ijk_to_lps: Array) -> Optional[float]:
+    """LPS x between the two lungs, mm; None where there is no dip between two lungs (one lung, or a part of one).
+
+    Parameters
+    ----------
+    mask : bool (slices, rows, columns), of lungs()
+    ijk_to_lps : (4, 4), mm
+    """
+    thin = mask[:: max(1, len(mask) // 64), ::4, ::4]
+    index = np.argwhere(thin)[:, ::-1] * [4, 4, max(1, len(mask) // 64)]
+    if len(index) < 100:
+        return None
+    x = index_to_lps(ijk_to_lps, index)[:, 0]
+    edges = np.arange(x.min(), x.max() + 2 * _BIN_MM, _BIN_MM)
+    profile = np.histogram(x, edges)[0]
+    low, high = np.searchsorted(edges, np.quantile(x, [0.25, 0.75]))
+    if high - low < 3:
+        return None
+    dip = low + int(np.argmin(profile[low:high]))
+    peaks = profile[:dip].max(initial=0), profile[dip + 1 :].max(initial=0)
+    if profile[dip] > 0.5 * min(peaks):
+        return None
+    return float(edges[dip] + _BIN_MM / 2)
+
+
+def side_of(x_mm: float, midline: Optional[float]) -> Optional[str]:
+    """The patient's own side of LPS x; None near the midline, or where that is not known."""
+    if midline is None or abs(x_mm - midline) < BETWEEN_MM:
+        return None
+    return "left" if x_mm > midline else "right"

@@ -3,6 +3,7 @@
 candidates()   pieces inside the lungs that could be nodules, most suspicious first
 piece_at()     the piece at one place of a region
 prompted()     the piece at a point or in a box that the user gave
+handmade()     the pieces of a segmentation that a reader corrected
 axes_mm()      long and short axis on the axial slice where the nodule is largest
 Candidate      one piece
 
@@ -44,7 +45,7 @@ class Candidate:
     where : slices (slices, rows, columns) of its bounding box in the volume
     mask : bool, of that box
     score : 0 to 1, how much it looks like a nodule; not a probability
-    found_by : "search", "point" or "box"
+    found_by : "search", "point", "box" or "hand"
     """
 
     where: tuple[slice, slice, slice]
@@ -192,6 +193,19 @@ def piece_at(
             continue  # chest wall or heart: it runs out of the region
         return mask
     return None
+
+
+def handmade(labels: Array) -> list[Candidate]:
+    """One piece a label of a segmentation that a reader corrected, as it is: nothing is cut or left out.
+
+    Parameters
+    ----------
+    labels : uint8 (slices, rows, columns); 0 is background
+    """
+    from scipy import ndimage
+
+    found = ndimage.find_objects(labels)
+    return [Candidate(w, labels[w] == number, 1.0, "hand") for number, w in enumerate(found, 1) if w is not None]
 
 
 def axes_mm(mask: Array, pixel_mm: tuple[float, float]) -> tuple[float, float]:

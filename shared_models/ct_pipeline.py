@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 
@@ -22,9 +22,9 @@ from .contract.errors import Cancelled, InvalidInput
 from .contract.provenance import Provenance
 from .contract.results import METHODS, Heatmap, LabelVolume, Nodule, RadiologyResult
 from .contract.values import CLASSES, Abstention, Array, CTVolume
-from .ct_lungs import lung_box, lungs
+from .ct_lungs import lung_box, lungs, midline_mm, side_of
 from .ct_malignancy import MalignancyModel, features
-from .ct_nodules import Candidate, axes_mm, candidates, prompted
+from .ct_nodules import Candidate, axes_mm, candidates, handmade, prompted
 from .ct_segmentation import nodule_probability
 from .geometry import cropped_affine, index_to_lps
 from .model_bundle import MODELS_ROOT, Bundle
@@ -86,6 +86,7 @@ def analyse_ct(
     explain: Sequence[str] = (),
     progress: Progress = lambda stage, fraction: None,
     cancelled: Cancel = lambda: False,
+    corrected: Optional[LabelVolume] = None,
 ) -> CTAnalysis:
     """Nodules of one CT.
 
@@ -95,6 +96,7 @@ def analyse_ct(
     explain : methods of METHODS
     progress : called with a stage and the fraction that is done
     cancelled : asked before every batch of slices and every nodule
+    corrected : a reader's segmentation on the CT's grid; it is measured and classified, and nothing is searched
 
     Raises
     ------
@@ -112,6 +114,9 @@ def analyse_ct(
 
     go_on("finding the lungs", 0.0)
     lung, rim = lungs(volume)
+    if corrected is not None:
+        pieces, notes = handmade(corrected.labels), ["The nodules' outlines are those that a reader corrected."]
+        return _explained(volume, models, pieces, notes, midline_mm(lung, volume.ijk_to_lps), explain, go_on, cancelled)
     where = _wanted(volume, rim, points_lps_mm, boxes_lps_mm)
     probability = np.zeros(volume.voxels.shape, np.float32)
     probability[where] = nodule_probability(
@@ -125,7 +130,15 @@ def analyse_ct(
     go_on("measuring nodules", 0.85)
     asked, notes = prompted(probability, volume, points_lps_mm, boxes_lps_mm)
     pieces = asked + candidates(probability, volume.voxels, lung, rim, volume.spacing_mm)
-    mask, nodules = _measured(pieces, volume, models)
+    return _explained(volume, models, pieces, notes, midline_mm(lung, volume.ijk_to_lps), explain, go_on, cancelled)
+
+
+def _explained(
+    volume: CTVolume, models: CTModels, pieces: Sequence[Candidate], notes: Sequence[str], midline: Optional[float],
+    explain: Sequence[str], go_on: Progress, cancelled: Cancel,
+) -> CTAnalysis:  # fmt: skip
+    """The pieces measured and classified, with their heatmaps."""
+    mask, nodules = _measured(pieces, volume, models, midline)
     maps = {}
     for number, method in enumerate(explain):
         go_on(f"explaining ({method})", 0.9 + 0.1 * number / len(explain))
@@ -143,7 +156,7 @@ def _wanted(volume: CTVolume, lung: Array, points: Sequence[Any], boxes: Sequenc
 
 
 def _measured(
-    pieces: Sequence[Candidate], volume: CTVolume, models: CTModels
+    pieces: Sequence[Candidate], volume: CTVolume, models: CTModels, midline: Optional[float]
 ) -> tuple[LabelVolume, tuple[Nodule, ...]]:
     """Nodules by malignancy, then size, and the volume of their labels; the first of overlapping pieces stays."""
     taken = np.zeros(volume.voxels.shape, bool)
@@ -173,6 +186,7 @@ def _measured(
                 malignancy=malignancy,
                 subtype=dict.fromkeys(CLASSES),
                 found_by=piece.found_by,
+                side=side_of(float(x), midline),
             )
         )
     return LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), tuple(nodules)

@@ -54,7 +54,9 @@ class FakeBackend:
             for modality in ("radiology", "pathology")
         ]
 
-    def analyse_ct(self, volume: CTVolume, *, points_lps_mm, boxes_lps_mm, explain, progress, cancelled) -> Analysis:
+    def analyse_ct(
+        self, volume: CTVolume, *, points_lps_mm, boxes_lps_mm, explain, progress, cancelled, corrected=None
+    ) -> Analysis:
         for command in volume.series_uid.split():
             name, _, value = command.partition("=")
             if name == "sleep":
@@ -72,8 +74,9 @@ class FakeBackend:
                 os.kill(os.getpid(), signal.SIGKILL)
             elif name == "fail":
                 raise KeyError("Jane Doe")  # a name that must not reach an answer or the log
-        labels = (volume.voxels > 0).astype(np.uint8)
-        nodule = Nodule(1, (1.0, 2.0, 3.0), 8.0, 6.0, 150.0, float(volume.voxels.mean()), 0.7, SUBTYPE, "search")
+        labels = (volume.voxels > 0).astype(np.uint8) if corrected is None else corrected.labels
+        found_by = "search" if corrected is None else "hand"
+        nodule = Nodule(1, (1.0, 2.0, 3.0), 8.0, 6.0, 150.0, float(volume.voxels.mean()), 0.7, SUBTYPE, found_by)
         result = RadiologyResult(volume.series_uid, (nodule,), 0.7, SUBTYPE, (self.provenance,), ("fake model",))
         heatmaps = {
             method: Heatmap(

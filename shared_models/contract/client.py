@@ -3,10 +3,10 @@
 Client(url, token)
   hello, info, ready                            the server
   create_case, cases, case, delete_case         cases
-  put_volume, put_tiles, put_clinical           what goes in
+  put_volume, put_tiles, put_clinical, put_mask what goes in
   radiology, pathology -> job id                work; wait(job_id) follows it, cancel(job_id) stops it
-  radiology_result, mask, pathology_result,
-  heatmap, fuse, report                         what comes out
+  volume, radiology_result, mask, pathology_result,
+  clinical, heatmap, fuse, fusion_result, report   what comes out
 
 Data goes to another host only with ``consent_to_remote=True``; redirects and proxies are not followed,
 so neither can carry patient data elsewhere. Answers are read with a cap on their size.
@@ -214,6 +214,10 @@ class Client:
         """Set the clinical fields of a case."""
         self._json("PUT", routes.case(case_id, "clinical"), to_json(fields))
 
+    def put_mask(self, case_id: str, labels: LabelVolume) -> None:
+        """Send a segmentation that a reader corrected; ``radiology(corrected=True)`` measures it."""
+        self._checked(self._request("PUT", routes.mask(case_id), data=encode(labels)))
+
     # Work
 
     def radiology(
@@ -223,6 +227,7 @@ class Client:
         points_lps_mm: Iterable[Point] = (),
         boxes_lps_mm: Iterable[tuple[Point, Point]] = (),
         explain: Iterable[str] = (),
+        corrected: bool = False,
     ) -> str:
         """Ask for the nodules of a CT; the job's id.
 
@@ -230,12 +235,14 @@ class Client:
         ----------
         points_lps_mm, boxes_lps_mm : nodules that the user pointed at, LPS mm; a box is (lower, upper) corner
         explain : heatmap methods, of METHODS
+        corrected : measure and classify the mask of put_mask() instead of searching
         """
         body = {
             "volume": volume_sha256,
             "points_lps_mm": [[float(x) for x in point] for point in points_lps_mm],
             "boxes_lps_mm": [[[float(x) for x in corner] for corner in box] for box in boxes_lps_mm],
             "explain": list(explain),
+            **({"corrected": True} if corrected else {}),
         }
         return _text(self._json("POST", routes.case(case_id, "radiology"), body), "job_id")
 
@@ -298,11 +305,23 @@ class Client:
 
     # What comes out
 
+    def volume(self, sha256: str) -> CTVolume:
+        """A CT that the server holds; ``case()`` names the one that was analysed."""
+        return self._framed(routes.volume(sha256), CTVolume)
+
     def radiology_result(self, case_id: str) -> RadiologyResult:
         return from_json(RadiologyResult, self._json("GET", routes.case(case_id, "radiology")))
 
     def pathology_result(self, case_id: str) -> PathologyResult:
         return from_json(PathologyResult, self._json("GET", routes.case(case_id, "pathology")))
+
+    def clinical(self, case_id: str) -> ClinicalFields:
+        """The clinical fields that were put."""
+        return from_json(ClinicalFields, self._json("GET", routes.case(case_id, "clinical")))
+
+    def fusion_result(self, case_id: str) -> FusionResult:
+        """The fusion as it was last made; fuse() makes it."""
+        return from_json(FusionResult, self._json("GET", routes.case(case_id, "fusion")))
 
     def mask(self, case_id: str) -> LabelVolume:
         """The segmentation, on the CT's own grid."""

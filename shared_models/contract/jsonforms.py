@@ -131,6 +131,7 @@ _BUILD: dict[type[Any], dict[str, Callable[[Any], Any]]] = {
         "malignancy": _optional(_number),
         "subtype": _mapping(_optional(_number)),
         "found_by": _text,
+        "side": _optional(_text),
     },
     RadiologyResult: {
         **_COMMON,

@@ -26,7 +26,8 @@ from .values import CLASSES, Abstention, Array, _frozen, checked_affine
 
 MODALITIES = ("radiology", "pathology", "clinical")
 METHODS = ("gradcam", "gradcam_pp", "integrated_gradients", "occlusion", "saliency", "smoothgrad")
-FOUND_BY = ("search", "point", "box")
+FOUND_BY = ("search", "point", "box", "hand")
+SIDES = ("left", "right")
 
 Probabilities = Mapping[str, Optional[float]]
 Parameter = Union[str, int, float, bool]
@@ -87,7 +88,8 @@ class Nodule:
     volume_mm3, mean_hu : over the segmented voxels
     malignancy : probability, or None where not assessed
     subtype : class to probability, given malignancy; None where not assessed
-    found_by : one of FOUND_BY
+    found_by : one of FOUND_BY; "hand" is a segment that a reader corrected
+    side : lung, of SIDES, the patient's own left and right; None where the centre lies between the lungs
     """
 
     label: int
@@ -99,6 +101,7 @@ class Nodule:
     malignancy: Optional[float]
     subtype: Probabilities
     found_by: str
+    side: Optional[str] = None
 
     def __post_init__(self) -> None:
         numbers = (*self.centre_lps_mm, self.long_axis_mm, self.short_axis_mm, self.volume_mm3, self.mean_hu)
@@ -106,6 +109,8 @@ class Nodule:
             raise InvalidInput("A nodule's measurements are not finite.", "Report this: the result is faulty.")
         if not 1 <= self.label <= 255 or self.found_by not in FOUND_BY:
             raise InvalidInput("A nodule's label is not valid.", "Check the versions of both sides.")
+        if self.side is not None and self.side not in SIDES:
+            raise InvalidInput("A nodule's side is not valid.", "Check the versions of both sides.")
         if self.volume_mm3 <= 0 or not 0 <= self.short_axis_mm <= self.long_axis_mm + 1e-6:
             raise InvalidInput("A nodule's size is not valid.", "Report this: the result is faulty.")
         _probability(self.malignancy, "Malignancy")

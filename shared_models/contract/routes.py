@@ -4,12 +4,13 @@ GET    /v1/info /v1/healthz /v1/readyz
 POST   /v1/cases                            GET    /v1/cases
 GET    /v1/cases/{id}                       DELETE /v1/cases/{id}
 HEAD   /v1/volumes/{sha256}                 PUT    /v1/volumes/{sha256}     a CTVolume frame
+GET    /v1/volumes/{sha256}                                                 the same frame
 POST   /v1/cases/{id}/tiles                                                 a SlideTiles frame
 GET    /v1/cases/{id}/clinical              PUT    /v1/cases/{id}/clinical
 POST   /v1/cases/{id}/radiology             GET    /v1/cases/{id}/radiology
 POST   /v1/cases/{id}/pathology             GET    /v1/cases/{id}/pathology
 POST   /v1/cases/{id}/fusion                GET    /v1/cases/{id}/fusion
-GET    /v1/cases/{id}/radiology/mask                                        a LabelVolume frame
+GET    /v1/cases/{id}/radiology/mask        PUT    /v1/cases/{id}/radiology/mask   a LabelVolume frame
 GET    /v1/cases/{id}/{modality}/heatmaps/{method}                          a Heatmap frame
 GET    /v1/cases/{id}/report                                                HTML
 GET    /v1/jobs/{id}   GET /v1/jobs/{id}/events   DELETE /v1/jobs/{id}
@@ -58,7 +59,7 @@ def case(case_id: str, part: str = "") -> str:
 
 
 def mask(case_id: str) -> str:
-    """Path of the segmentation of a case."""
+    """Path of the segmentation of a case; a corrected one is put there too."""
     return case(case_id, "radiology") + "/mask"
 
 

@@ -71,6 +71,16 @@ def test_golden_of_version_1_is_written_and_read(name: str) -> None:
     same(VALUES[name], from_json(type(VALUES[name]), stored))
 
 
+def test_a_nodule_without_a_side_is_read() -> None:
+    """Servers before 0.2 name none."""
+    body = wire(VALUES["nodule"])
+    assert isinstance(body, dict)
+    del body["side"]
+    assert from_json(Nodule, body).side is None
+    with pytest.raises(InvalidInput, match="side"):
+        from_json(Nodule, {**body, "side": "middle"})
+
+
 def places(body: object, path: tuple = ()) -> list:
     """The path to every key and every element of ``body``."""
     items = body.items() if isinstance(body, dict) else enumerate(body) if isinstance(body, list) else ()

@@ -12,15 +12,18 @@ from fake_server import ct, fake_server, frame_start, raw, sha256, tiles, until
 from shared_models.contract import errors, routes
 from shared_models.contract.client import Client
 from shared_models.contract.codec import PREFIX_BYTES, PROTOCOL_VERSION, encode
+from shared_models.contract.results import LabelVolume
 from shared_models.contract.values import ClinicalFields, CTVolume
 
 ROUTES = {
     "GET /v1/healthz", "GET /v1/readyz", "GET /v1/info",
     "POST /v1/cases", "GET /v1/cases", "GET /v1/cases/{case_id}", "DELETE /v1/cases/{case_id}",
-    "HEAD /v1/volumes/{sha256}", "PUT /v1/volumes/{sha256}", "POST /v1/cases/{case_id}/tiles",
+    "HEAD /v1/volumes/{sha256}", "GET /v1/volumes/{sha256}", "PUT /v1/volumes/{sha256}",
+    "POST /v1/cases/{case_id}/tiles",
     "GET /v1/cases/{case_id}/clinical", "PUT /v1/cases/{case_id}/clinical",
     "GET /v1/cases/{case_id}/radiology", "POST /v1/cases/{case_id}/radiology",
-    "GET /v1/cases/{case_id}/radiology/mask", "GET /v1/cases/{case_id}/{modality}/heatmaps/{method}",
+    "GET /v1/cases/{case_id}/radiology/mask", "PUT /v1/cases/{case_id}/radiology/mask",
+    "GET /v1/cases/{case_id}/{modality}/heatmaps/{method}",
     "GET /v1/cases/{case_id}/pathology", "POST /v1/cases/{case_id}/pathology",
     "GET /v1/cases/{case_id}/fusion", "POST /v1/cases/{case_id}/fusion", "GET /v1/cases/{case_id}/report",
     "GET /v1/jobs/{job_id}", "DELETE /v1/jobs/{job_id}", "GET /v1/jobs/{job_id}/events",
@@ -88,6 +91,39 @@ def test_a_case_goes_through(client) -> None:
     with pytest.raises(errors.RequestError):
         client.case(case_id)
     assert send_head(client, sha) == 404
+
+
+def test_a_corrected_segmentation_is_measured(client, server) -> None:
+    case_id = client.create_case()
+    sha = client.put_volume(ct())
+    with pytest.raises(errors.InvalidInput, match="corrected segmentation"):
+        client.radiology(case_id, sha, corrected=True)
+    client.wait(client.radiology(case_id, sha))
+    labels = np.zeros(ct().voxels.shape, np.uint8)
+    labels[1, 2:5, 3:6] = 7
+    client.put_mask(case_id, LabelVolume(labels + 1, ct().ijk_to_lps, "x"))
+    client.put_mask(case_id, LabelVolume(labels, ct().ijk_to_lps, "x"))  # the last one counts
+    client.wait(client.radiology(case_id, sha, corrected=True, explain=["gradcam"]))
+    assert client.radiology_result(case_id).nodules[0].found_by == "hand"
+    assert np.array_equal(client.mask(case_id).labels, labels)
+    with pytest.raises(errors.InvalidInput, match="corrected segmentation"):  # one correction, one job
+        client.radiology(case_id, sha, corrected=True)
+    moved = np.array(ct().ijk_to_lps)
+    moved[0, 3] += 5
+    client.put_mask(case_id, LabelVolume(labels, moved, "x"))
+    with pytest.raises(errors.BadGeometry, match="grid"):
+        client.wait(client.radiology(case_id, sha, corrected=True))
+    frame = encode(ct())
+    assert refusal(send(server, "PUT", routes.mask(case_id), frame)) == (422, "InvalidInput")
+    client.delete_case(case_id)
+
+
+def test_a_ct_comes_back_as_it_was_sent(client) -> None:
+    sha = client.put_volume(ct(seed=3))
+    back = client.volume(sha)
+    assert np.array_equal(back.voxels, ct(seed=3).voxels) and np.array_equal(back.ijk_to_lps, ct().ijk_to_lps)
+    with pytest.raises(errors.RequestError, match="CT"):
+        client.volume("0" * 64)
 
 
 def send_head(client, sha: str) -> int:
