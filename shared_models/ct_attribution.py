@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .contract.values import Array
-from .ct_network import channels
+from .ct_network import inputs
 from .ct_segmentation import in_plane_size
 
 _MULTIPLE = 16
@@ -49,7 +49,7 @@ def grad_cam(
         wanted = torch.from_numpy(mask[k].astype(np.float32)).to(device)[None, None]
         small = interpolate(part, (rows, columns), mode="bilinear", align_corners=False)
         region = pad(interpolate(wanted, (rows, columns), mode="bilinear", align_corners=False), more)
-        seen = channels(pad(small, more, mode="replicate")[:, 0])
+        seen = inputs(pad(small, more, mode="replicate")[:, 0])
 
         def summed(x: Any, region: Any = region) -> Any:
             return (network(x) * region).sum(dim=(1, 2, 3))
