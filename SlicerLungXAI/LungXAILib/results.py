@@ -1,0 +1,191 @@
+"""A whole case into the scene, and found there again. Main thread only.
+
+CaseNodes       the nodes of one case
+import_case()   CaseResults -> CaseNodes, under the CT's study; what the case had in the scene is replaced
+case_nodes()    every case of the scene, for example after it was loaded
+remove_case()   a case out of the scene, with its display and storage nodes
+
+The record node holds references to all others, so a reloaded scene knows which belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from shared_models.contract.errors import BadGeometry, InvalidInput
+
+from . import fusion_nodes, heatmaps, hierarchy, naming, nodules, record, segmentations
+from .case_results import CaseResults
+from .colours import HEAT_ATTRIBUTE
+from .heatmaps import Key, key_of, label_of
+from .logics import SceneLogics
+from .text import tr
+from .volumes import affine_of, check_kind, same_place, series_uid_of
+
+# Roles of references from the record node, and of the attribute LungXAI.Role.
+RECORD, CT = "record", "ct"
+SEGMENTATION, MARKUPS, TABLE, HEATMAP = "segmentation", "markups", "table", "heatmap"
+FUSION_TABLE, FUSION_CHART, CONTRIBUTIONS = "fusion table", "fusion chart", "contributions chart"
+PLOT_PART = "plot part"
+_REFERENCE = {
+    CT: "lungxaiCT",
+    SEGMENTATION: "lungxaiSegmentation",
+    MARKUPS: "lungxaiMarkups",
+    TABLE: "lungxaiTable",
+    HEATMAP: "lungxaiHeatmap",
+    FUSION_TABLE: "lungxaiFusionTable",
+    FUSION_CHART: "lungxaiFusionChart",
+    CONTRIBUTIONS: "lungxaiContributionsChart",
+    PLOT_PART: "lungxaiPlotPart",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CaseNodes:
+    """The nodes of one case.
+
+    Parameters
+    ----------
+    case_id : of the server
+    ct, segmentation, markups, table, record : MRML nodes
+    heatmaps : (method, target) to volume node
+    fusion_table, fusion_chart, contributions_chart : None where the case was not fused
+    folder : subject hierarchy item that holds them
+    """
+
+    case_id: str
+    ct: Any
+    segmentation: Any
+    markups: Any
+    table: Any
+    record: Any
+    heatmaps: Mapping[Key, Any] = field(default_factory=dict)
+    fusion_table: Optional[Any] = None
+    fusion_chart: Optional[Any] = None
+    contributions_chart: Optional[Any] = None
+    folder: int = 0
+
+
+def import_case(logics: SceneLogics, ct_node: Any, case: CaseResults) -> CaseNodes:
+    """Put a case into the scene.
+
+    Parameters
+    ----------
+    ct_node : the CT that was analysed
+
+    Raises
+    ------
+    InvalidInput : the results are of another CT, or do not belong together.
+    BadGeometry : the CT was moved since, or a map is not on its grid.
+
+    Nothing in the scene changes when it raises.
+    """
+    _check(ct_node, case)
+    remove_case(logics, case.case_id)
+    scene = logics.scene
+    label = tr("{case}, synthetic").format(case=case.case_id) if case.synthetic else case.case_id
+
+    def named(what: str) -> str:
+        return f"{tr(what)} ({label})"
+
+    made = {
+        SEGMENTATION: [
+            segmentations.segmentation_node(logics, ct_node, case.mask, case.radiology, named("Nodule outlines"))
+        ],
+        MARKUPS: [nodules.markups_node(logics, ct_node, case.radiology, named("Nodule markers"))],
+        TABLE: [nodules.table_node(logics, case.radiology, named("Nodule table"))],
+        HEATMAP: [
+            heatmaps.heatmap_node(logics, ct_node, heatmap, named(label_of((heatmap.method, heatmap.target))))
+            for heatmap in case.heatmaps
+        ],
+    }
+    if case.fusion is not None:
+        chart, *chart_parts = fusion_nodes.probability_chart(logics, case.fusion, named("Fused probability chart"))
+        contributions, *more_parts = fusion_nodes.contribution_chart(logics, case.fusion, named("Contributions chart"))
+        made[FUSION_TABLE] = [fusion_nodes.fusion_table(logics, case.fusion, named("Fused answer"))]
+        made[FUSION_CHART], made[CONTRIBUTIONS] = [chart], [contributions]
+        made[PLOT_PART] = [*chart_parts, *more_parts]
+    kept = record.record_node(logics, ct_node, case, named("LungXAI record"))
+    naming.mark(kept, case.case_id, RECORD)
+    kept.SetNodeReferenceID(_REFERENCE[CT], ct_node.GetID())
+    folder = hierarchy.case_folder(ct_node, case.case_id, case.synthetic)
+    hierarchy.moved(kept, folder)
+    for role, nodes in made.items():
+        for node in nodes:
+            naming.mark(node, case.case_id, role)
+            kept.AddNodeReferenceID(_REFERENCE[role], node.GetID())
+            hierarchy.moved(node, folder)
+    found = _found(scene, kept)
+    assert found is not None  # everything it looks for was made above
+    return found
+
+
+def _check(ct_node: Any, case: CaseResults) -> None:
+    """Raise unless the case is of this CT, as it lies now."""
+    check_kind(ct_node)
+    if case.radiology.series_uid != series_uid_of(ct_node):
+        raise InvalidInput("These results are of another CT.", "Choose the CT that was analysed, or analyse this one.")
+    shape = ct_node.GetImageData().GetDimensions()[::-1]
+    affine = affine_of(ct_node)
+    if shape != case.mask.labels.shape:
+        raise BadGeometry("The outlines do not fit this CT.", "Choose the CT that was analysed, or analyse this one.")
+    if not same_place(affine, case.mask.ijk_to_lps, shape):
+        raise BadGeometry(
+            "The CT was moved or changed since it was analysed.", "Undo its transform, or analyse it again."
+        )
+    segmentations.check_labels(case.mask, case.radiology)
+    for heatmap in case.heatmaps:
+        heatmaps.check_on_grid(heatmap, shape, affine)
+
+
+def case_nodes(logics: SceneLogics, scene: Optional[Any] = None) -> list[CaseNodes]:
+    """Every case in a scene whose nodes are all there; ``scene`` is that of the logics unless given."""
+    scene = logics.scene if scene is None else scene
+    texts = naming.nodes_by_class(scene, "vtkMRMLTextNode")
+    found = (_found(scene, node) for node in texts if node.GetAttribute(naming.ROLE) == RECORD)
+    return [nodes for nodes in found if nodes is not None]
+
+
+def _found(scene: Any, kept: Any) -> Optional[CaseNodes]:
+    """The case of a record node; None where a node that every case needs was deleted."""
+
+    def referred(role: str) -> list[Any]:
+        name = _REFERENCE[role]
+        every = (kept.GetNthNodeReference(name, i) for i in range(kept.GetNumberOfNodeReferences(name)))
+        return [node for node in every if node is not None]
+
+    def one(role: str) -> Optional[Any]:
+        return next(iter(referred(role)), None)
+
+    needed = {role: one(role) for role in (CT, SEGMENTATION, MARKUPS, TABLE)}
+    if None in needed.values():
+        return None
+    tree = hierarchy.tree(scene)
+    return CaseNodes(
+        case_id=kept.GetAttribute(naming.CASE),
+        ct=needed[CT],
+        segmentation=needed[SEGMENTATION],
+        markups=needed[MARKUPS],
+        table=needed[TABLE],
+        record=kept,
+        heatmaps={key_of(node): node for node in referred(HEATMAP)},
+        fusion_table=one(FUSION_TABLE),
+        fusion_chart=one(FUSION_CHART),
+        contributions_chart=one(CONTRIBUTIONS),
+        folder=tree.GetItemParent(tree.GetItemByDataNode(kept)),
+    )
+
+
+def remove_case(logics: SceneLogics, case_id: str) -> None:
+    """Take a case out of the scene. The CT, its study and other cases stay."""
+    scene = logics.scene
+    tree = hierarchy.tree(scene)
+    naming.remove(scene, naming.nodes_of_case(scene, case_id))
+    for folder in hierarchy.children(tree, tree.GetSceneItemID(), recursive=True):
+        if tree.GetItemAttribute(folder, hierarchy.CASE_ATTRIBUTE) == case_id:
+            tree.RemoveItem(folder, False, False)
+    if not case_nodes(logics):
+        palettes = naming.nodes_by_class(scene, "vtkMRMLProceduralColorNode")
+        naming.remove(scene, [node for node in palettes if node.GetAttribute(HEAT_ATTRIBUTE)])

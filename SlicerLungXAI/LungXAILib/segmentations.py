@@ -1,0 +1,121 @@
+"""The nodules' segmentation: one segment a nodule, with its colour, terminology and closed surface.
+
+segmentation_node()   LabelVolume -> vtkMRMLSegmentationNode on the CT's grid
+segment_id()          of a nodule
+show_3d()             the surfaces in the 3D views
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from shared_models.contract.errors import InvalidInput
+from shared_models.contract.results import LabelVolume, Nodule, RadiologyResult
+from shared_models.contract.values import Array
+
+from .colours import nodule_colour
+from .logics import SceneLogics
+from .terminology import TAG, nodule_entry
+from .text import tr
+
+LABEL_TAG = "LungXAI.Label"
+_BINARY, _SURFACE = "Binary labelmap", "Closed surface"
+
+
+def segment_id(label: int) -> str:
+    """Id of the segment of the nodule with ``label``; the label stays readable when segments are renamed."""
+    return f"nodule_{label}"
+
+
+def check_labels(mask: LabelVolume, result: RadiologyResult) -> None:
+    """Raise InvalidInput unless every label of the mask is a nodule of the result and the other way round."""
+    marked = set(np.flatnonzero(np.bincount(mask.labels.reshape(-1), minlength=256)).tolist()) - {0}
+    if marked != {nodule.label for nodule in result.nodules}:
+        raise InvalidInput("The outlines do not belong to these nodules.", "Analyse the CT again.")
+
+
+def segmentation_node(logics: SceneLogics, ct_node: Any, mask: LabelVolume, result: RadiologyResult, name: str) -> Any:
+    """A segmentation on the CT's grid, under the CT's transform.
+
+    Parameters
+    ----------
+    mask : on the grid of ``ct_node``; see results.import_case(), which checks that
+    """
+    node = logics.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(ct_node)
+    node.CreateDefaultDisplayNodes()
+    segmentation = node.GetSegmentation()
+    segmentation.SetSourceRepresentationName(_BINARY)
+    if result.nodules:
+        image = _shared_labelmap(mask.labels, ct_node)
+        for nodule in result.nodules:
+            segmentation.AddSegment(_segment(nodule, image), segment_id(nodule.label))
+        node.CreateClosedSurfaceRepresentation()
+    node.SetAndObserveTransformNodeID(ct_node.GetTransformNodeID())
+    display = node.GetDisplayNode()
+    display.SetPreferredDisplayRepresentationName2D(_BINARY)
+    display.SetPreferredDisplayRepresentationName3D(_SURFACE)
+    # An outline alone: a filled segment would hide the CT and the heatmap under it.
+    display.SetOpacity2DFill(0.0)
+    display.SetVisibility2DFill(False)
+    display.SetVisibility2DOutline(True)
+    display.SetOpacity2DOutline(1.0)
+    return node
+
+
+def _shared_labelmap(labels: Array, ct_node: Any) -> Any:
+    """One vtkOrientedImageData for all segments, cut to where there are labels, in the CT's own frame."""
+    import vtk
+    from slicer import vtkOrientedImageData
+    from vtk.util.numpy_support import numpy_to_vtk
+
+    first, stop = _bounds(labels)
+    part = np.ascontiguousarray(labels[tuple(slice(a, b) for a, b in zip(first, stop))])
+    image = vtkOrientedImageData()
+    (k, j, i), (k_end, j_end, i_end) = first, stop
+    image.SetExtent(i, i_end - 1, j, j_end - 1, k, k_end - 1)
+    scalars = numpy_to_vtk(part.reshape(-1), deep=True)
+    scalars.SetName("ImageScalars")
+    image.GetPointData().SetScalars(scalars)
+    matrix = vtk.vtkMatrix4x4()
+    ct_node.GetIJKToRASMatrix(matrix)
+    image.SetImageToWorldMatrix(matrix)
+    return image
+
+
+def _bounds(labels: Array) -> tuple[list[int], list[int]]:
+    """First and stop index, along each axis, of what is not 0."""
+    first, stop = [], []
+    for axis in range(3):
+        found = np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != axis)))
+        first.append(int(found[0]))
+        stop.append(int(found[-1]) + 1)
+    return first, stop
+
+
+def _segment(nodule: Nodule, image: Any) -> Any:
+    from slicer import vtkSegment
+
+    segment = vtkSegment()
+    segment.SetName(nodule_name(nodule))
+    segment.SetColor(*nodule_colour(nodule.label))
+    segment.SetTag(TAG, nodule_entry(nodule.side))
+    segment.SetTag(LABEL_TAG, str(nodule.label))
+    segment.SetLabelValue(nodule.label)
+    segment.AddRepresentation(_BINARY, image)
+    return segment
+
+
+def nodule_name(nodule: Nodule) -> str:
+    """For example "Nodule 1, right lung"."""
+    sides = {"left": tr("left lung"), "right": tr("right lung"), None: ""}
+    return ", ".join(filter(None, [tr("Nodule {number}").format(number=nodule.label), sides[nodule.side]]))
+
+
+def show_3d(segmentation_node: Any, shown: bool = True) -> None:
+    """Show or hide the nodules' surfaces in the 3D views."""
+    if shown:
+        segmentation_node.CreateClosedSurfaceRepresentation()
+    segmentation_node.GetDisplayNode().SetVisibility3D(shown)

@@ -1,0 +1,50 @@
+"""What a reader sees in words: translations, the notice, numbers.
+
+tr()           a text in the language of the application
+NOTICE         goes with every output
+NOT_ASSESSED   a class or value without an answer; never 0
+probability()  as a percentage, or NOT_ASSESSED
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Callable, Optional
+
+CONTEXT = "LungXAI"
+NOTICE = "Research use only, not a diagnosis."
+NOT_ASSESSED = "not assessed"
+METHOD_NAMES = {
+    "gradcam": "Grad-CAM",
+    "gradcam_pp": "Grad-CAM++",
+    "integrated_gradients": "Integrated Gradients",
+    "occlusion": "Occlusion",
+    "saliency": "Saliency",
+    "smoothgrad": "SmoothGrad",
+    "blend": "Blend",
+}
+
+
+
+@functools.lru_cache(maxsize=1)
+def _translator() -> Callable[[str, str], str]:
+    try:
+        from slicer.i18n import translate
+    except ImportError:  # slicer-core has no Qt, so no translations
+        return lambda context, text: text
+    return translate
+
+
+def tr(text: str) -> str:
+    """``text`` in the application's language; itself where there is no translation."""
+    return _translator()(CONTEXT, text)
+
+
+def probability(value: Optional[float]) -> str:
+    """0.973 as "97.3 %"; None as "not assessed"."""
+    return tr(NOT_ASSESSED) if value is None else f"{100.0 * value:.1f} %"
+
+
+def method_name(method: str) -> str:
+    """The name of a heatmap method as readers know it."""
+    return METHOD_NAMES.get(method, method)
