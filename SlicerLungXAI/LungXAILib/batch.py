@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .naming import CASE
 from .text import tr
 from .workflow import Outcome
 
-# What the module itself adds to the scene carries an attribute whose name begins so.
-OWN = "LungXAI."
 SYNTHETIC = "LungXAI.Synthetic"
 
 
@@ -31,8 +30,8 @@ def chosen(scene: Any) -> list[Any]:
 
 
 def is_result(node: Any) -> bool:
-    """Whether a volume node is a heatmap that this module made."""
-    return bool(node.GetAttribute("LungXAI.Method"))
+    """Whether a volume node is one that this module made."""
+    return bool(node.GetAttribute(CASE))
 
 
 def summary(outcomes: Sequence[Outcome]) -> list[str]:

@@ -10,7 +10,7 @@ standing()     what the server holds of a case
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
 from shared_models.contract.client import Client
@@ -20,10 +20,11 @@ from shared_models.contract.results import LabelVolume
 from shared_models.contract.values import ClinicalFields, CTVolume
 
 from .case_results import CaseResults, fetch
-from .pump import Talk
+from .pump import Talk, Work
 from .server_connection import Address
 from .text import tr
 
+__all__ = ["Question", "Work", "analyse", "as_synthetic", "fuse", "known", "reclassify", "report", "standing"]
 Point = Sequence[float]
 # Shares of an analysis, for the progress bar: until here it is sending, and until there computing.
 _SENT, _COMPUTED = 0.3, 0.92
@@ -46,6 +47,11 @@ class Question:
     points_lps_mm: tuple[Point, ...] = ()
     boxes_lps_mm: tuple[tuple[Point, Point], ...] = ()
     explain: tuple[str, ...] = ()
+
+
+def as_synthetic(question: Question, synthetic: bool) -> Question:
+    """The question, about a CT that is drawn or not."""
+    return replace(question, synthetic=synthetic)
 
 
 def analyse(address: Address, volume: CTVolume, question: Question) -> Callable[[Talk], CaseResults]:

@@ -66,11 +66,12 @@ class Address:
 
 def needs_consent(url: str) -> bool:
     """Whether ``url`` is a server on another machine."""
-    host = _host(url)
+    host = host_of(url)
     return bool(host) and not is_loopback(host)
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """Host of a URL; empty where it has none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -109,7 +110,7 @@ class ConnectionReport:
 
 def test_connection(url: str, token: str, consent: bool = False, timeout_s: float = _TEST_S) -> ConnectionReport:
     """Look whether a server can be used. Never raises: what goes wrong is the report."""
-    host = _host(url)
+    host = host_of(url)
     if needs_consent(url) and not consent:
         return ConnectionReport(
             "needs_consent",
