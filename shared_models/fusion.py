@@ -47,6 +47,8 @@ EPSILON = 0.01
 MIN_GAP = 0.10
 # Two modalities conflict strongly when each is at least this sure of what the other denies.
 SURE = 0.80
+# A modality whose best two classes are nearer than this takes no side: it neither agrees nor disagrees.
+LEAN = 0.20
 
 
 class ClinicalModelLike(Protocol):
@@ -197,7 +199,7 @@ def fuse(
 def _agreement(parts: Mapping[str, _Evidence]) -> tuple[str, bool]:
     """Words, and whether two modalities conflict strongly."""
     words, clash, strong = [], False, False
-    names = list(parts)
+    names = [name for name, part in parts.items() if _leans(part)]
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
             first, second = parts[one].says, parts[other].says
@@ -214,11 +216,22 @@ def _agreement(parts: Mapping[str, _Evidence]) -> tuple[str, bool]:
     if not parts:
         return "No modality took part.", False
     if len(parts) == 1:
-        return f"Only {names[0]} took part: there is nothing to compare it with.", False
+        return f"Only {next(iter(parts))} took part: there is nothing to compare it with.", False
+    undecided = [name for name in parts if name not in names]
+    verb = "takes" if len(undecided) == 1 else "take"
+    rest = f" {' and '.join(undecided).capitalize()} {verb} no side." if undecided else ""
+    if not words and undecided:
+        return f"There is nothing to compare.{rest}", False
     if not words:
         return "The modalities that took part cannot be compared: they tell different classes apart.", False
     lead = "Strong conflict" if strong else "Conflict" if clash else "Same direction"
-    return f"{lead}: {'; '.join(words)}.", strong
+    return f"{lead}: {'; '.join(words)}.{rest}", strong
+
+
+def _leans(part: _Evidence) -> bool:
+    """Whether the likeliest class of a modality stands out."""
+    best, second = sorted(part.says.values(), reverse=True)[:2]
+    return best - second >= LEAN
 
 
 def _abstention(assessed: Mapping[str, float], conflict: bool) -> Optional[Abstention]:

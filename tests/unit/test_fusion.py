@@ -152,6 +152,18 @@ def test_conflict_and_close_calls_abstain():
     assert close.abstention is not None and "close" in close.abstention.reason
 
 
+def test_who_hardly_leans_takes_no_side():
+    sure = slide({"adenocarcinoma": 0.9, "squamous_cell": 0.05, "normal": 0.05})
+    answer = fuse(ct(0.9), sure, ClinicalFields(), clinical_model=Clinical(0.45))
+    assert answer.agreement == (
+        "Same direction: radiology and pathology agree (cancer and adenocarcinoma). Clinical takes no side."
+    )
+    opposed = fuse(ct(0.9), sure, ClinicalFields(), clinical_model=Clinical(0.2))
+    assert opposed.agreement.startswith("Conflict") and "pathology and clinical disagree" in opposed.agreement
+    silent = fuse(ct(0.5), sure, None)
+    assert silent.agreement == "There is nothing to compare. Radiology takes no side." and silent.abstention is None
+
+
 def test_uncalibrated_weighs_half():
     values = {"adenocarcinoma": 0.8, "normal": 0.2}
     assert fuse(None, slide(values, False), None).weights["pathology"] == 0.5
