@@ -158,7 +158,7 @@ def test_who_hardly_leans_takes_no_side():
     assert answer.agreement == (
         "Same direction: radiology and pathology agree (cancer and adenocarcinoma). Clinical takes no side."
     )
-    opposed = fuse(ct(0.9), sure, ClinicalFields(), clinical_model=Clinical(0.2))
+    opposed = fuse(ct(0.9), sure, ClinicalFields(), clinical_model=Clinical(0.3))
     assert opposed.agreement.startswith("Conflict") and "pathology and clinical disagree" in opposed.agreement
     silent = fuse(ct(0.5), sure, None)
     assert silent.agreement == "There is nothing to compare. Radiology takes no side." and silent.abstention is None
