@@ -1,20 +1,23 @@
 """Everything the server knows of one case, fetched in one go. HTTP only: it may run on a worker thread.
 
-CaseResults   one case, complete; nothing of it is asked for again while it is put into the scene
-fetch()       from the server
+CaseResults     one case, complete; nothing of it is asked for again while it is put into the scene
+fetch()         from the server
+turned_like()   the same voxels at the same places, in the order of another grid's axes
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Optional
+
+import numpy as np
 
 from shared_models.contract.client import Client
 from shared_models.contract.errors import InvalidInput
 from shared_models.contract.results import FusionResult, Heatmap, LabelVolume, PathologyResult, RadiologyResult
-from shared_models.contract.values import ClinicalFields
+from shared_models.contract.values import Array, ClinicalFields
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,3 +85,29 @@ def fetch(client: Client, case_id: str) -> CaseResults:
         server={name: info[name] for name in ("protocol", "version", "device", "models") if name in info},
         volume_sha256=case.get("volume") or "",
     )
+
+
+def turned_like(case: CaseResults, ijk_to_lps: Array) -> CaseResults:
+    """Mask and heatmaps with the axes turned round that run against those of ``ijk_to_lps``.
+
+    Slicer turns the slices of a left-handed CT round when it loads it from a scene or file; the voxels stay where they
+    are. Arrays on a grid that differs in any other way come back as they are.
+    """
+    steps = np.linalg.solve(ijk_to_lps[:3, :3], case.mask.ijk_to_lps[:3, :3])
+    axes = [axis for axis in range(3) if steps[axis, axis] < 0]
+    if not axes or not np.allclose(np.abs(steps), np.eye(3), atol=1e-4):
+        return case
+
+    def turned(array: Array, affine: Array) -> tuple[Array, Array]:
+        affine = np.array(affine)
+        for axis in axes:
+            affine[:3, 3] += affine[:3, axis] * (array.shape[2 - axis] - 1)
+            affine[:3, axis] *= -1
+        return np.flip(array, [2 - axis for axis in axes]), affine
+
+    labels, affine = turned(case.mask.labels, case.mask.ijk_to_lps)
+    maps = []
+    for heatmap in case.heatmaps:
+        values, place = turned(heatmap.values, heatmap.index_to_world)
+        maps.append(replace(heatmap, values=values, index_to_world=place))
+    return replace(case, mask=replace(case.mask, labels=labels, ijk_to_lps=affine), heatmaps=tuple(maps))

@@ -53,8 +53,8 @@ def fusion_table(logics: SceneLogics, fusion: FusionResult, name: str) -> Any:
 def _contribution(fusion: FusionResult, modality: str, name: str) -> str:
     if modality in fusion.missing:
         return tr("missing")
-    value = fusion.contributions[modality].get(name)
-    return tr(NOT_ASSESSED_WORDS) if value is None else f"{value:+.2f}"
+    value = fusion.contributions[modality].get(name, 0.0)
+    return f"{value:+.2f}" if abs(value) >= 0.005 else tr("neutral")
 
 
 def probability_chart(logics: SceneLogics, fusion: FusionResult, name: str) -> list[Any]:

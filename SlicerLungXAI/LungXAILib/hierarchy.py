@@ -60,18 +60,22 @@ def case_folder(ct_node: Any, case_id: str, synthetic: bool) -> int:
     for item in children(hierarchy, study):
         if hierarchy.GetItemAttribute(item, CASE_ATTRIBUTE) == case_id:
             return item
-    label = tr("LungXAI {case}, synthetic") if synthetic else tr("LungXAI {case}")
-    folder = hierarchy.CreateFolderItem(study, label.format(case=case_id))
+    kind = tr("synthetic, research use only") if synthetic else tr("research use only")
+    folder = hierarchy.CreateFolderItem(study, f"LungXAI {case_id} ({kind})")
     hierarchy.SetItemAttribute(folder, CASE_ATTRIBUTE, case_id)
     hierarchy.SetItemAttribute(folder, NOTICE_ATTRIBUTE, NOTICE)
     return folder
 
 
-def moved(node: Any, parent: int) -> int:
-    """The node's item, now under ``parent``."""
+def moved(node: Any, parent: int, shown: bool = True) -> int:
+    """The node's item, now under ``parent``; without ``shown`` the tree does not list it."""
+    from slicer import vtkMRMLSubjectHierarchyConstants as Names
+
     hierarchy = tree(node.GetScene())
     item = item_of(node)
     hierarchy.SetItemParent(item, parent)
+    if not shown:
+        hierarchy.SetItemAttribute(item, Names.GetSubjectHierarchyExcludeFromTreeAttributeName(), "1")
     return item
 
 

@@ -22,6 +22,7 @@ from .coordinates import turned_affine, vtk_matrix
 from .dicom_source import DicomSource, set_source
 from .hierarchy import item_of
 from .logics import SceneLogics
+from .naming import remove
 
 _SINGLE_FILE = 4  # of the volume logic's loading options
 _GAP_TOLERANCE = 0.1  # of a slice gap; as in shared_models/ct_stack.py
@@ -76,7 +77,7 @@ def load_ct(logics: SceneLogics, path: Union[str, os.PathLike[str]]) -> Any:
     try:
         check_kind(node)
     except InvalidInput:
-        logics.scene.RemoveNode(node)
+        remove(logics.scene, [node])
         raise
     lung_window(node)
     return node
@@ -112,7 +113,7 @@ def _dicom(logics: SceneLogics, folder: Path) -> Any:
     wanted = vtk_matrix(turned_affine(affine))
     first = [read.GetElement(i, 3) - wanted.GetElement(i, 3) for i in range(3)]
     if node.GetImageData().GetDimensions()[2] != len(slices) or np.abs(first).max() > 0.01:
-        logics.scene.RemoveNode(node)
+        remove(logics.scene, [node])
         raise BadGeometry("The slices of this series do not make one volume.", "Export the complete series again.")
     node.SetIJKToRASMatrix(wanted)
     set_source(node, _source(slices))

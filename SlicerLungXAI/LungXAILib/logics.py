@@ -21,7 +21,8 @@ class SceneLogics:
     ----------
     scene : vtkMRMLScene
     application : vtkSlicerApplicationLogic
-    volumes, segmentations, markups, subject_hierarchy, terminologies, colours, plots, tables, texts : module logics
+    volumes, segmentations, markups, subject_hierarchy, terminologies, colours : module logics;
+        registering them makes the scene know their nodes
     """
 
     scene: Any
@@ -32,9 +33,6 @@ class SceneLogics:
     subject_hierarchy: Any
     terminologies: Any
     colours: Any
-    tables: Any
-    texts: Any
-    plots: Any
 
     @classmethod
     def of_slicer(cls) -> SceneLogics:
@@ -52,9 +50,6 @@ class SceneLogics:
             subject_hierarchy=modules.subjecthierarchy.logic(),
             terminologies=modules.terminologies.logic(),
             colours=modules.colors.logic(),
-            tables=modules.tables.logic(),
-            texts=modules.texts.logic(),
-            plots=modules.plots.logic(),
         )
 
     @classmethod
@@ -96,9 +91,6 @@ class SceneLogics:
             segmentations=logic("Segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
             markups=logic("Markups", slicer.vtkSlicerMarkupsLogic),
             subject_hierarchy=logic("SubjectHierarchy", slicer.vtkSlicerSubjectHierarchyModuleLogic),
-            tables=logic("Tables", slicer.vtkSlicerTablesLogic),
-            texts=logic("Texts", slicer.vtkSlicerTextsLogic),
-            plots=logic("Plots", slicer.vtkSlicerPlotsLogic),
         )
         if not scene.GetClassNameByTag("ColorLegendDisplay"):  # the full colour logic wants an installed Slicer
             scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())

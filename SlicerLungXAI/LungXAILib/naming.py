@@ -45,7 +45,8 @@ def remove(scene: Any, nodes: Iterable[Any]) -> None:
         # First out of the hierarchy: without the application's plugins its item would stay, and point at nothing.
         item = hierarchy.GetItemByDataNode(node)
         if item:
-            hierarchy.RemoveItem(item, False, False)
+            branch = hierarchy.IsItemVirtualBranchParent(item)  # of segments
+            hierarchy.RemoveItem(item, False, branch)
         own: list[Any] = []
         if node.IsA("vtkMRMLDisplayableNode"):
             own += [node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes())]

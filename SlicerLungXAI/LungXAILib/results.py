@@ -17,7 +17,7 @@ from typing import Any, Optional
 from shared_models.contract.errors import BadGeometry, InvalidInput
 
 from . import fusion_nodes, heatmaps, hierarchy, naming, nodules, record, segmentations
-from .case_results import CaseResults
+from .case_results import CaseResults, turned_like
 from .colours import HEAT_ATTRIBUTE
 from .heatmaps import Key, key_of, label_of
 from .logics import SceneLogics
@@ -82,7 +82,7 @@ def import_case(logics: SceneLogics, ct_node: Any, case: CaseResults) -> CaseNod
 
     Nothing in the scene changes when it raises.
     """
-    _check(ct_node, case)
+    case = _checked(ct_node, case)
     remove_case(logics, case.case_id)
     scene = logics.scene
     label = tr("{case}, synthetic").format(case=case.case_id) if case.synthetic else case.case_id
@@ -116,21 +116,22 @@ def import_case(logics: SceneLogics, ct_node: Any, case: CaseResults) -> CaseNod
         for node in nodes:
             naming.mark(node, case.case_id, role)
             kept.AddNodeReferenceID(_REFERENCE[role], node.GetID())
-            hierarchy.moved(node, folder)
+            hierarchy.moved(node, folder, shown=role != PLOT_PART)
     found = _found(scene, kept)
     assert found is not None  # everything it looks for was made above
     return found
 
 
-def _check(ct_node: Any, case: CaseResults) -> None:
-    """Raise unless the case is of this CT, as it lies now."""
+def _checked(ct_node: Any, case: CaseResults) -> CaseResults:
+    """The case on the grid of this CT as it lies now; raises unless it is of this CT."""
     check_kind(ct_node)
     if case.radiology.series_uid != series_uid_of(ct_node):
         raise InvalidInput("These results are of another CT.", "Choose the CT that was analysed, or analyse this one.")
     shape = ct_node.GetImageData().GetDimensions()[::-1]
-    affine = affine_of(ct_node)
     if shape != case.mask.labels.shape:
         raise BadGeometry("The outlines do not fit this CT.", "Choose the CT that was analysed, or analyse this one.")
+    affine = affine_of(ct_node)
+    case = turned_like(case, affine)
     if not same_place(affine, case.mask.ijk_to_lps, shape):
         raise BadGeometry(
             "The CT was moved or changed since it was analysed.", "Undo its transform, or analyse it again."
@@ -138,6 +139,7 @@ def _check(ct_node: Any, case: CaseResults) -> None:
     segmentations.check_labels(case.mask, case.radiology)
     for heatmap in case.heatmaps:
         heatmaps.check_on_grid(heatmap, shape, affine)
+    return case
 
 
 def case_nodes(logics: SceneLogics, scene: Optional[Any] = None) -> list[CaseNodes]:

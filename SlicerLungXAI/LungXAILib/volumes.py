@@ -136,6 +136,13 @@ def same_place(first: Array, second: Array, shape: tuple[int, ...]) -> bool:
     return bool(np.abs((first - second) @ corners).max() < 0.01)
 
 
+def flipped(axis: int, count: int) -> Array:
+    """Matrix (4, 4) from the index of a grid whose ``axis`` was turned round to the index before."""
+    turn = np.eye(4)
+    turn[axis, axis], turn[axis, 3] = -1.0, count - 1.0
+    return turn
+
+
 def _whole_hu(voxels: Array) -> Array:
     """int16 HU; the same rules as for files (shared_models/ct_files.py), in the same words."""
     low, high = voxels.min(), voxels.max()
@@ -155,8 +162,14 @@ def _whole_hu(voxels: Array) -> Array:
 
 
 def _name(voxels: Array, local_affine: Array) -> str:
-    """A name for a CT without one: by its grid and a sample of its voxels, for hashing them all would take long."""
-    flat = voxels.reshape(-1)
+    """A name for a CT without one: by its grid and a sample of its voxels, for hashing them all would take long.
+
+    Slicer turns the slices of a left-handed grid round when it loads a scene: the name is that of the right-handed one.
+    """
+    if np.linalg.det(local_affine[:3, :3]) < 0:
+        local_affine = local_affine @ flipped(2, len(voxels))
+        voxels = voxels[::-1]
+    flat = np.ascontiguousarray(voxels).reshape(-1)
     digest = hashlib.sha256(repr((voxels.shape, local_affine.round(6).tolist())).encode())
     digest.update(np.rint(flat[:: 1 + flat.size // _SAMPLES]).astype("<i2").tobytes())
     return f"volume-{digest.hexdigest()[:24]}"
