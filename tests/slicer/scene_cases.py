@@ -54,7 +54,7 @@ def ct(affine: Optional[np.ndarray] = None, seed: int = 0, uid: str = "", shape:
     voxels = random.integers(-950, -750, shape, dtype=np.int16)
     for centre in ((4, 8, 6), (10, 16, 14)):
         place = np.indices(shape) - np.reshape(centre, (3, 1, 1, 1))
-        voxels[(place**2).sum(axis=0) <= 9] = random.integers(0, 60)
+        voxels[(place**2).sum(axis=0) <= 8] = random.integers(0, 60)
     return CTVolume(voxels, AFFINES["plain"] if affine is None else affine, uid or f"test-{seed}")
 
 
@@ -127,10 +127,10 @@ def fusion(slide: bool = True) -> FusionResult:
 def case(volume: CTVolume, case_id: str = "case-1", **other: Any) -> CaseResults:
     """A whole case on a CT of ct()."""
     labels = labels_of(volume)
-    found = tuple(nodule(volume, labels, label) for label in (1, 2))
+    if "radiology" not in other:
+        other["radiology"] = radiology(volume, tuple(nodule(volume, labels, label) for label in (1, 2)))
     fields = {
         "synthetic": True,
-        "radiology": radiology(volume, found),
         "mask": LabelVolume(labels, volume.ijk_to_lps, volume.series_uid),
         "heatmaps": (heatmap(volume), heatmap(volume, "integrated_gradients", "malignancy", first=(5, 9, 8))),
         "pathology": pathology(),
