@@ -9,13 +9,20 @@ SlicerLungXAITest            the self-test
 Research use only, not a diagnosis.
 """
 
-from __future__ import annotations
-
+# Without "from __future__ import annotations": the parameter node wrapper reads the annotations as types.
 import os
 from typing import Annotated, Any, Optional, Union
 
 import qt
 import slicer
+from LungXAILib import jobs, results, samples, self_test
+from LungXAILib.logics import SceneLogics
+from LungXAILib.panel import Host, Panel
+from LungXAILib.preferences import Preferences
+from LungXAILib.pump import Talk
+from LungXAILib.server_connection import Address
+from LungXAILib.text import NOTICE, tr
+from LungXAILib.volumes import volume_of
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
@@ -25,15 +32,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-from LungXAILib import jobs, results, samples, self_test
-from LungXAILib.logics import SceneLogics
-from LungXAILib.panel import Host, Panel
-from LungXAILib.preferences import Preferences
-from LungXAILib.pump import Talk
-from LungXAILib.server_connection import Address
-from LungXAILib.text import NOTICE, tr
-from LungXAILib.volumes import volume_of
 
 
 class SlicerLungXAI(ScriptedLoadableModule):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +23,7 @@ from shared_models.contract.errors import LungXAIError, ServerError
 
 from .app import build_app
 from .cases import Cases
+from .http_protocol import PatientProtocol
 from .jobs import JobBoard
 from .security import TOKEN_FILE, Guard, token_of
 from .server_info import RESEARCH_USE
@@ -64,6 +68,7 @@ class Server:
         guarded = Guard(app, token, settings.host, self.port, settings.allowed_hosts)
         config = uvicorn.Config(
             guarded,
+            http=functools.partial(PatientProtocol, patience_s=settings.chunk_timeout_s),  # type: ignore[arg-type]
             access_log=False,
             log_config=None,
             server_header=False,
@@ -78,6 +83,9 @@ class Server:
 
     def run(self) -> int:
         """Serve until told to stop; the exit code."""
+        # uvicorn ends in order on SIGTERM and then sends it on to us: as Ctrl-C, it lets us clean up too.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             self._uvicorn.run(sockets=[self._socket])
         except KeyboardInterrupt:

@@ -23,15 +23,16 @@ from .workflow import Errand
 if TYPE_CHECKING:
     from .panel import Panel
 
-BARS: Mapping[str, str] = {
-    "adenocarcinoma": "adenocarcinomaBar",
-    "squamous_cell": "squamousCellBar",
-    "large_cell": "largeCellBar",
-    "small_cell": "smallCellBar",
-    "normal": "normalBar",
+# Class to the bar and the label that show its fused probability.
+BARS: Mapping[str, tuple[str, str]] = {
+    "adenocarcinoma": ("adenocarcinomaBar", "adenocarcinomaValue"),
+    "squamous_cell": ("squamousCellBar", "squamousCellValue"),
+    "large_cell": ("largeCellBar", "largeCellValue"),
+    "small_cell": ("smallCellBar", "smallCellValue"),
+    "normal": ("normalBar", "normalValue"),
 }
 _BAR_STYLE = (
-    "QProgressBar {{ border: 1px solid palette(mid); border-radius: 2px; text-align: right; padding-right: 90px; }}"
+    "QProgressBar {{ border: 1px solid palette(mid); border-radius: 2px; }}"
     " QProgressBar::chunk {{ background-color: rgb{colour}; }}"
 )
 
@@ -56,7 +57,7 @@ class CasePanel:
             (ui.reportButton.clicked, self.report),
         ):
             self._connections.add(signal, slot)
-        for name, bar in BARS.items():
+        for name, (bar, _) in BARS.items():
             getattr(ui, bar).setStyleSheet(_BAR_STYLE.format(colour=CLASS_COLOURS[name]))
 
     def close(self) -> None:
@@ -191,12 +192,12 @@ class CasePanel:
             self._panel.logics.plots.ShowChartInLayout(self._nodes.fusion_chart)
 
     def _show_fusion(self, fusion: Optional[FusionResult]) -> None:
-        for name, bar_name in BARS.items():
-            bar = getattr(self._ui, bar_name)
+        for name, (bar, label) in BARS.items():
             value = None if fusion is None else fusion.probabilities[name]
-            bar.setValue(int(round(1000 * (value or 0.0))))
-            bar.setFormat("-" if fusion is None else probability(value))
-            bar.setEnabled(value is not None)
+            getattr(self._ui, bar).setValue(int(round(1000 * (value or 0.0))))
+            getattr(self._ui, label).setText("-" if fusion is None else probability(value))
+            for widget in (getattr(self._ui, bar), getattr(self._ui, label)):
+                widget.setEnabled(value is not None)
         header = [tr("Modality"), tr("Weight"), *(tr(CLASS_LABELS[name]) for name in CLASSES)]
         rows = [] if fusion is None else [_row(fusion, modality) for modality in MODALITIES]
         fill(self._panel.host.qt, self._ui.contributionTable, header, rows, tr(NOT_ASSESSED))

@@ -125,7 +125,9 @@ class ResultsPanel:
 
     def _fill(self, nodes: CaseNodes) -> None:
         ui, table = self._ui, nodes.table
-        columns = range(table.GetNumberOfColumns())
+        # What matters most stands where it is seen without scrolling.
+        first = (tr("Nodule"), tr("Malignancy"))
+        columns = sorted(range(table.GetNumberOfColumns()), key=lambda c: table.GetColumnName(c) not in first)
         rows = [[table.GetCellText(row, column) for column in columns] for row in range(table.GetNumberOfRows())]
         header = [table.GetColumnName(column) for column in columns]
         fill(self._panel.host.qt, ui.noduleTable, header, rows, tr(NOT_ASSESSED))

@@ -46,7 +46,9 @@ def fill(qt: Any, table: Any, header: Sequence[str], rows: Sequence[Sequence[str
             table.setItem(row, column, item)
     table.resizeColumnsToContents()
     # As high as its rows, within limits: an inner scroll bar beside the panel's own is a nuisance.
-    table.setMinimumHeight(60 + 30 * min(max(len(rows), 1), 6))
+    height = 60 + 30 * min(max(len(rows), 1), 6)
+    table.setMinimumHeight(height)
+    table.setMaximumHeight(height)
 
 
 def choices(box: Any, texts: Sequence[str]) -> None:
