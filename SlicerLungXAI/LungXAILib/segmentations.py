@@ -44,6 +44,8 @@ def segmentation_node(logics: SceneLogics, ct_node: Any, mask: LabelVolume, resu
     mask : on the grid of ``ct_node``; see results.import_case(), which checks that
     """
     node = logics.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    # Before the reference geometry, which is else that of the moved CT: saving the scene would resample the outlines.
+    node.SetAndObserveTransformNodeID(ct_node.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(ct_node)
     node.CreateDefaultDisplayNodes()
     segmentation = node.GetSegmentation()
@@ -53,7 +55,6 @@ def segmentation_node(logics: SceneLogics, ct_node: Any, mask: LabelVolume, resu
         for nodule in result.nodules:
             segmentation.AddSegment(_segment(nodule, image), segment_id(nodule.label))
         node.CreateClosedSurfaceRepresentation()
-    node.SetAndObserveTransformNodeID(ct_node.GetTransformNodeID())
     display = node.GetDisplayNode()
     display.SetPreferredDisplayRepresentationName2D(_BINARY)
     display.SetPreferredDisplayRepresentationName3D(_SURFACE)
