@@ -38,6 +38,7 @@ def opened(logics: SceneLogics, ct_node: Any, case: CaseResults) -> Viewer:
     """
     viewer = Viewer(logics, results.import_case(logics, ct_node, case), case)
     segmentations.show_3d(viewer.nodes.segmentation)
+    viewer.nodes.segmentation.GetDisplayNode().SetSliceIntersectionThickness(2)  # pixels
     # In 3D the surfaces show where the nodules are; a label each would hide them.
     viewer.nodes.markups.GetDisplayNode().SetVisibility3D(False)
     return viewer
