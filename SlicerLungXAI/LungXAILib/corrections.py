@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from shared_models.contract.errors import BadGeometry, InvalidInput
+from shared_models.contract.errors import InvalidInput
 from shared_models.contract.results import LabelVolume
 from shared_models.contract.values import Array
 
-from .coordinates import array_of
+from .coordinates import array_of, vtk_matrix
 from .results import CaseNodes
 from .segmentations import LABEL_TAG
-from .volumes import affine_of, series_uid_of
+from .volumes import affine_of, series_uid_of, world_of
 
 _MAX_LABEL = 255
 
@@ -30,14 +30,15 @@ def corrected_labels(nodes: CaseNodes) -> LabelVolume:
     Raises
     ------
     InvalidInput : nothing is marked, or there are more than 255 segments.
-    BadGeometry : the segmentation was moved against the CT.
+    BadGeometry : CT or outlines lie under a transform that bends space.
+
+    Outlines that were moved against the CT, or whose CT's transform was hardened, are taken where they lie now.
     """
-    if nodes.segmentation.GetTransformNodeID() != nodes.ct.GetTransformNodeID():
-        raise BadGeometry("The outlines were moved against the CT.", "Put both under the same transform.")
+    to_ct = np.linalg.solve(world_of(nodes.ct), world_of(nodes.segmentation))
     shape = nodes.ct.GetImageData().GetDimensions()[::-1]
     labels = np.zeros(shape, np.uint8)
     for segment, label in _numbered(nodes.segmentation.GetSegmentation()):
-        first, own = _voxels(nodes, segment)
+        first, own = _voxels(nodes, segment, to_ct)
         place = labels[tuple(slice(a, a + n) for a, n in zip(first, own.shape))]
         place[own & (place == 0)] = label
     if not labels.any():
@@ -66,8 +67,8 @@ def _tag(segment: Any) -> str:
     return str(value) if segment.GetTag(LABEL_TAG, value) else ""
 
 
-def _voxels(nodes: CaseNodes, segment: str) -> tuple[list[int], Array]:
-    """First (slice, row, column) and bool block of a segment on the CT's grid."""
+def _voxels(nodes: CaseNodes, segment: str, to_ct: Array) -> tuple[list[int], Array]:
+    """First (slice, row, column) and bool block of a segment on the CT's grid; ``to_ct`` is between their frames."""
     import vtk
     from slicer import vtkOrientedImageData, vtkOrientedImageDataResample
     from vtk.util.numpy_support import vtk_to_numpy
@@ -83,7 +84,9 @@ def _voxels(nodes: CaseNodes, segment: str) -> tuple[list[int], Array]:
     grid.SetImageToWorldMatrix(matrix)
     own = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(own)
-    if not np.allclose(array_of(own), array_of(matrix), atol=1e-4):
+    placed = to_ct @ array_of(own)
+    image.SetImageToWorldMatrix(vtk_matrix(placed))
+    if not np.allclose(placed, array_of(matrix), rtol=0.0, atol=1e-4):
         # Drawn on another grid: the nearest voxel of the CT's.
         grid.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
         vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(image, grid, image, False, True)

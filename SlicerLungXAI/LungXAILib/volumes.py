@@ -25,7 +25,7 @@ from .logics import SceneLogics
 
 __all__ = [
     "DicomSource", "affine_of", "dicom_source", "load_ct", "same_place", "series_uid_of", "volume_node", "volume_of",
-    "voxels_of",
+    "voxels_of", "world_of",
 ]  # fmt: skip
 
 SERIES_ATTRIBUTE = "LungXAI.SeriesUID"
@@ -116,17 +116,30 @@ def affine_of(node: Any, world: bool = True) -> Array:
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     affine = array_of(matrix)
-    transform = node.GetParentTransformNode() if world else None
-    if transform is not None:
-        if not transform.IsTransformToWorldLinear():
-            raise BadGeometry(
-                "The CT lies under a transform that bends space.",
-                "Harden the transform, or take the CT out of it.",
-            )
-        to_world = vtk.vtkMatrix4x4()
-        transform.GetMatrixTransformToWorld(to_world)
-        affine = array_of(to_world) @ affine
+    if world:
+        affine = world_of(node) @ affine
     return checked_affine(turned_affine(affine))
+
+
+def world_of(node: Any) -> Array:
+    """Matrix (4, 4) of a node's parent transforms, from its own frame to the world, both RAS.
+
+    Raises
+    ------
+    BadGeometry : one of them bends space.
+    """
+    import vtk
+
+    transform = node.GetParentTransformNode()
+    if transform is None:
+        return np.eye(4)
+    if not transform.IsTransformToWorldLinear():
+        raise BadGeometry(
+            "The CT lies under a transform that bends space.", "Harden the transform, or take the CT out of it."
+        )
+    to_world = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToWorld(to_world)
+    return array_of(to_world)
 
 
 def same_place(first: Array, second: Array, shape: tuple[int, ...]) -> bool:

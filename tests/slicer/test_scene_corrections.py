@@ -116,9 +116,34 @@ def test_nothing_marked_is_said(plain) -> None:
         corrections.corrected_labels(plain)
 
 
-def test_outlines_that_were_moved_are_refused(plain, logics) -> None:
-    plain.segmentation.SetAndObserveTransformNodeID(transform(logics).GetID())
-    with pytest.raises(BadGeometry, match="moved"):
+def test_outlines_that_were_moved_are_taken_where_they_lie(plain, logics) -> None:
+    two_columns = logics.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "two columns")
+    matrix = two_columns.GetMatrixTransformToParent()
+    matrix.SetElement(0, 3, -1.6)  # RAS; the CT's columns are 0.8 mm apart and run towards the left
+    two_columns.SetMatrixTransformToParent(matrix)
+    plain.segmentation.SetAndObserveTransformNodeID(two_columns.GetID())
+    labels = corrections.corrected_labels(plain).labels
+    assert np.array_equal(labels, np.roll(case(ct()).mask.labels, 2, axis=2))
+
+
+def test_a_hardened_transform_moves_nothing(nodes) -> None:
+    from slicer import vtkSlicerTransformLogic
+
+    before = corrections.corrected_labels(nodes)
+    assert vtkSlicerTransformLogic.hardenTransform(nodes.ct)
+    assert nodes.ct.GetTransformNodeID() is None
+    after = corrections.corrected_labels(nodes)
+    assert np.allclose(after.ijk_to_lps, before.ijk_to_lps)
+    assert np.array_equal(after.labels, before.labels)
+
+
+def test_outlines_under_a_transform_that_bends_space_are_refused(plain, logics) -> None:
+    import vtk
+
+    bent = logics.scene.AddNewNodeByClass("vtkMRMLTransformNode", "bent")
+    bent.SetAndObserveTransformToParent(vtk.vtkThinPlateSplineTransform())
+    plain.segmentation.SetAndObserveTransformNodeID(bent.GetID())
+    with pytest.raises(BadGeometry, match="bends space"):
         corrections.corrected_labels(plain)
 
 
