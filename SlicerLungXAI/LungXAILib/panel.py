@@ -151,12 +151,15 @@ class Panel:
         self.workflow.close()
         if self.server is not None:
             self.server.stop()
+            self.server = None
         self._connections.undo()
         self._undo_chosen()
+        self._undo_chosen = lambda: None
         self.results.close()
         self.case.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
     # Running
 
