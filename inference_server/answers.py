@@ -43,6 +43,10 @@ def unexpected(fault: BaseException) -> ServerError:
         trace = trace.tb_next
     where = "?" if trace is None else f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
     log.error("unexpected %s at %s", type(fault).__name__, where)
+    return _of_ours()
+
+
+def _of_ours() -> ServerError:
     return ServerError("The server met an unexpected fault.", "Look into the server's log and report it.")
 
 
@@ -70,6 +74,10 @@ def install(app: FastAPI) -> None:
     async def left(_: Request, fault: Exception) -> Response:
         return answer(refused(400, "The client left before it had sent everything.", "Send it again."))
 
+    async def unforeseen(_: Request, fault: Exception) -> Response:
+        return answer(_of_ours())  # it goes on to the Guard, which writes it down
+
+    app.add_exception_handler(Exception, unforeseen)
     app.add_exception_handler(LungXAIError, ours)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 
 from shared_models.contract import routes
 from shared_models.contract.errors import InvalidInput, ModelUnavailable
-from shared_models.contract.jsonforms import from_json, to_json
+from shared_models.contract.jsonforms import from_json, parsed, to_json
 from shared_models.contract.values import ClinicalFields
 
 from . import answers, job_requests
@@ -44,8 +44,8 @@ async def body_object(request: Request) -> dict[str, Any]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise InvalidInput("The request is not JSON.", "Send it with Content-Type: application/json.")
     try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
+        body = parsed(text)
+    except ValueError:
         body = None
     if not isinstance(body, dict):
         raise InvalidInput("The request is not a JSON object.", "Check the client's version.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from shared_models.contract import routes
@@ -18,6 +17,11 @@ def _fields(body: dict[str, Any], *known: str) -> None:
         raise InvalidInput(f"Unknown field: {unknown[0]!r:.80}.", f"Known are: {', '.join(known)}.")
 
 
+def _number(value: Any) -> bool:
+    """A finite number. What JSON writes out to more digits than a float has room for is none."""
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
 def _explain(body: dict[str, Any]) -> list[str]:
     methods = body.get("explain", [])
     if not isinstance(methods, list) or not all(method in METHODS for method in methods):
@@ -26,8 +30,7 @@ def _explain(body: dict[str, Any]) -> list[str]:
 
 
 def _point(value: Any) -> list[float]:
-    numbers = isinstance(value, list) and len(value) == 3 and all(type(x) in (int, float) for x in value)
-    if not numbers or not all(math.isfinite(x) and abs(x) < 1e5 for x in value):
+    if not isinstance(value, list) or len(value) != 3 or not all(_number(x) and abs(x) < 1e5 for x in value):
         raise InvalidInput("A point needs three numbers in mm.", "Set the point or box again.")
     return [float(x) for x in value]
 
@@ -79,9 +82,9 @@ def pathology(body: dict[str, Any]) -> dict[str, Any]:
     request: dict[str, Any] = {"slide_id": slide_id(body.get("slide_id")), "explain": _explain(body)}
     size = body.get("tile_px")
     if size is not None:
-        if not isinstance(size, list) or len(size) != 2 or not all(type(n) in (int, float) for n in size):
+        if not isinstance(size, list) or len(size) != 2 or not all(_number(n) for n in size):
             raise InvalidInput("tile_px needs a width and a height.", _REMEDY)
-        if not all(math.isfinite(n) and 0 < n <= 1e5 for n in size):
+        if not all(0 < n <= 1e5 for n in size):
             raise InvalidInput("tile_px is not a size.", _REMEDY)
         request["tile_px"] = [float(n) for n in size]
     return request
@@ -101,8 +104,7 @@ def weights(body: dict[str, Any]) -> Any:
     if chosen is None:
         return None
     valid = isinstance(chosen, dict) and all(
-        name in MODALITIES and type(w) in (int, float) and math.isfinite(w) and 0 <= w <= 100
-        for name, w in chosen.items()
+        name in MODALITIES and _number(w) and 0 <= w <= 100 for name, w in chosen.items()
     )
     if not valid:
         raise InvalidInput("A weight is not valid.", f"Give numbers from 0 to 100 for {', '.join(MODALITIES)}.")

@@ -30,7 +30,8 @@ from .answers import answer, refused, unexpected
 log = logging.getLogger("lungxai.http")
 TOKEN_FILE = "token"
 _MIN_TOKEN = 20
-_MAX_AT_ONCE = 512
+_MAX_AT_ONCE = 256
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _ON_EVERY_ANSWER = (
     (routes.PROTOCOL_HEADER.lower().encode(), str(PROTOCOL_VERSION).encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -110,6 +111,8 @@ class Guard:
         self._open += 1
         try:
             self._check(scope)
+            # Whole answers only: no client of ours asks for parts, and Starlette's refusals of a bad range are its own.
+            scope["headers"] = [(k, v) for k, v in scope["headers"] if k not in (b"range", b"if-range")]
             await self._app(scope, receive, sent)
         except LungXAIError as fault:
             await answer(fault)(scope, receive, sent)
@@ -120,7 +123,8 @@ class Guard:
         finally:
             self._open -= 1
             route = getattr(scope.get("route"), "path", "-")
-            log.info("%s %s %s %.0f ms", scope["method"], route, status, 1000 * (time.perf_counter() - begun))
+            method = scope["method"] if scope["method"] in _METHODS else "?"
+            log.info("%s %s %s %.0f ms", method, route, status, 1000 * (time.perf_counter() - begun))
 
     def _check(self, scope: Scope) -> None:
         host = _only(scope, b"host").lower()
@@ -129,6 +133,9 @@ class Guard:
         origin = _only(scope, b"origin").lower()
         if origin and origin != f"{scope['scheme']}://{host}":
             raise refused(403, "Web pages may not talk to this server.", "Use 3D Slicer, QuPath or the command line.")
+        if _only(scope, b"content-length") and _only(scope, b"transfer-encoding"):
+            # Which of the two counts is where a proxy in front and this server could part ways.
+            raise refused(400, "The request states its length twice.", "Check the client's version.")
         if scope["path"] == routes.HEALTHZ:
             return
         if self._open > _MAX_AT_ONCE:

@@ -2,6 +2,7 @@
 
 to_json    value -> dict of plain JSON; arrays become lists, NaN ("not assessed") becomes null
 from_json  dict -> value; every fault of the sender is InvalidInput, an unknown field too
+parsed     text -> plain JSON, where a name that is there twice or a NaN is a fault and not a choice
 
 CTVolume, SlideTiles, LabelVolume and Heatmap travel as frames instead: see codec.py.
 """
@@ -9,8 +10,9 @@ CTVolume, SlideTiles, LabelVolume and Heatmap travel as frames instead: see code
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, TypeVar, Union
 
 import numpy as np
 
@@ -38,6 +40,30 @@ def to_json(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value
+
+
+def parsed(text: Union[str, bytes]) -> Any:
+    """Plain JSON of ``text``.
+
+    Raises
+    ------
+    ValueError : not JSON, a name twice in one object (which of the two was meant?), NaN or Infinity, or too deep.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("too deep") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a name is there twice")
+    return fields
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
 
 
 def _optional(build: Callable[[Any], Any]) -> Callable[[Any], Any]:
