@@ -145,7 +145,8 @@ def test_a_loaded_scene_shows_its_cases_again(widget, logics, tmp_path: Path) ->
 def test_the_logic_analyses_from_a_script(app, scripted, logics) -> None:
     node = volume_node(logics, samples.phantom(0, COARSE), "CT")
     with PracticeServer() as server:
-        nodes = scripted.SlicerLungXAILogic().analyse(node, Address(server.url, server.token), ("saliency",), "scripted")
+        address = Address(server.url, server.token)
+        nodes = scripted.SlicerLungXAILogic().analyse(node, address, ("saliency",), "scripted")
     assert nodes.case_id == "scripted" and list(nodes.heatmaps) == [("saliency", "malignancy")]
 
 
