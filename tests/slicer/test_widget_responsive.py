@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_server import fake_server
-
 from LungXAILib import jobs
 from LungXAILib.server_connection import Address
 from LungXAILib.workflow import DONE, Errand, Workflow
+
 from shared_models.contract.values import CTVolume
 
 TICK_S, LATE_S = 0.010, 0.050
