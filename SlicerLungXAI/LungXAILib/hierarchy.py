@@ -54,14 +54,18 @@ def study_of(ct_node: Any) -> int:
 
 
 def case_folder(ct_node: Any, case_id: str, synthetic: bool) -> int:
-    """The folder of a case in its CT's study; found again where there is one."""
+    """The folder of a case in its CT's study; where there is one already, it is taken and put there."""
     hierarchy = tree(ct_node.GetScene())
     study = study_of(ct_node)
-    for item in children(hierarchy, study):
-        if hierarchy.GetItemAttribute(item, CASE_ATTRIBUTE) == case_id:
-            return item
     kind = tr("synthetic, research use only") if synthetic else tr("research use only")
-    folder = hierarchy.CreateFolderItem(study, f"LungXAI {case_id} ({kind})")
+    name = f"LungXAI {case_id} ({kind})"
+    every = children(hierarchy, hierarchy.GetSceneItemID(), recursive=True)
+    folder = next((item for item in every if hierarchy.GetItemAttribute(item, CASE_ATTRIBUTE) == case_id), 0)
+    if folder:
+        hierarchy.SetItemParent(folder, study)
+        hierarchy.SetItemName(folder, name)
+        return folder
+    folder = hierarchy.CreateFolderItem(study, name)
     hierarchy.SetItemAttribute(folder, CASE_ATTRIBUTE, case_id)
     hierarchy.SetItemAttribute(folder, NOTICE_ATTRIBUTE, NOTICE)
     return folder

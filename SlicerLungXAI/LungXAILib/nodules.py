@@ -45,12 +45,12 @@ def columns() -> tuple[str, ...]:
 def cells(nodule: Nodule) -> tuple[Any, ...]:
     """One row: numbers to the precision that the CT gives, probabilities in words."""
     return (
-        nodule.label,
+        int(nodule.label),
         tr(nodule.side or "not known"),
-        round(nodule.long_axis_mm, 1),
-        round(nodule.short_axis_mm, 1),
-        round(nodule.volume_mm3, 0),
-        round(nodule.mean_hu, 0),
+        round(float(nodule.long_axis_mm), 1),
+        round(float(nodule.short_axis_mm), 1),
+        round(float(nodule.volume_mm3), 0),
+        round(float(nodule.mean_hu), 0),
         probability(nodule.malignancy),
         *(probability(nodule.subtype[name]) for name in CLASSES),
         tr(FOUND_BY_WORDS[nodule.found_by]),

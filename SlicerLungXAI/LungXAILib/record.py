@@ -11,6 +11,8 @@ import hashlib
 import json
 from typing import Any, Optional
 
+import numpy as np
+
 from shared_models.contract.errors import InvalidInput
 from shared_models.contract.jsonforms import from_json, to_json
 from shared_models.contract.results import FusionResult, PathologyResult, RadiologyResult
@@ -49,7 +51,7 @@ def _record(ct_node: Any, case: CaseResults) -> dict[str, Any]:
             "ijk_to_lps": affine_of(ct_node).tolist(),
             "shape": list(case.mask.labels.shape),
         },
-        "mask_sha256": hashlib.sha256(case.mask.labels.tobytes()).hexdigest(),
+        "mask_sha256": hashlib.sha256(np.ascontiguousarray(case.mask.labels)).hexdigest(),
         "radiology": to_json(case.radiology),
         "heatmaps": [
             {

@@ -83,31 +83,17 @@ def import_case(logics: SceneLogics, ct_node: Any, case: CaseResults) -> CaseNod
     Nothing in the scene changes when it raises.
     """
     case = _checked(ct_node, case)
-    remove_case(logics, case.case_id)
     scene = logics.scene
-    label = tr("{case}, synthetic").format(case=case.case_id) if case.synthetic else case.case_id
-
-    def named(what: str) -> str:
-        return f"{tr(what)} ({label})"
-
-    made = {
-        SEGMENTATION: [
-            segmentations.segmentation_node(logics, ct_node, case.mask, case.radiology, named("Nodule outlines"))
-        ],
-        MARKUPS: [nodules.markups_node(logics, ct_node, case.radiology, named("Nodule markers"))],
-        TABLE: [nodules.table_node(logics, case.radiology, named("Nodule table"))],
-        HEATMAP: [
-            heatmaps.heatmap_node(logics, ct_node, heatmap, named(label_of((heatmap.method, heatmap.target))))
-            for heatmap in case.heatmaps
-        ],
-    }
-    if case.fusion is not None:
-        chart, *chart_parts = fusion_nodes.probability_chart(logics, case.fusion, named("Fused probability chart"))
-        contributions, *more_parts = fusion_nodes.contribution_chart(logics, case.fusion, named("Contributions chart"))
-        made[FUSION_TABLE] = [fusion_nodes.fusion_table(logics, case.fusion, named("Fused answer"))]
-        made[FUSION_CHART], made[CONTRIBUTIONS] = [chart], [contributions]
-        made[PLOT_PART] = [*chart_parts, *more_parts]
-    kept = record.record_node(logics, ct_node, case, named("LungXAI record"))
+    old = naming.nodes_of_case(scene, case.case_id)
+    there = {scene.GetNthNode(i).GetID() for i in range(scene.GetNumberOfNodes())}
+    try:
+        made = _made(logics, ct_node, case)
+    except BaseException:
+        new = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]
+        naming.remove(scene, [node for node in new if node.GetID() not in there])
+        raise
+    naming.remove(scene, old)
+    [kept] = made.pop(RECORD)
     naming.mark(kept, case.case_id, RECORD)
     kept.SetNodeReferenceID(_REFERENCE[CT], ct_node.GetID())
     folder = hierarchy.case_folder(ct_node, case.case_id, case.synthetic)
@@ -120,6 +106,36 @@ def import_case(logics: SceneLogics, ct_node: Any, case: CaseResults) -> CaseNod
     found = _found(scene, kept)
     assert found is not None  # everything it looks for was made above
     return found
+
+
+def _made(logics: SceneLogics, ct_node: Any, case: CaseResults) -> dict[str, list[Any]]:
+    """The nodes of a case by their role, not yet marked or put in their place."""
+    label = tr("{case}, synthetic").format(case=case.case_id) if case.synthetic else case.case_id
+
+    def named(what: str) -> str:
+        return f"{what} ({label})"
+
+    outlines = segmentations.segmentation_node(
+        logics, ct_node, case.mask, case.radiology, named(tr("Nodule outlines"))
+    )
+    made = {
+        SEGMENTATION: [outlines],
+        MARKUPS: [nodules.markups_node(logics, ct_node, case.radiology, named(tr("Nodule markers")))],
+        TABLE: [nodules.table_node(logics, case.radiology, named(tr("Nodule table")))],
+        HEATMAP: [
+            heatmaps.heatmap_node(logics, ct_node, heatmap, named(label_of((heatmap.method, heatmap.target))))
+            for heatmap in case.heatmaps
+        ],
+        RECORD: [record.record_node(logics, ct_node, case, named(tr("LungXAI record")))],
+    }
+    if case.fusion is not None:
+        chart, *parts = fusion_nodes.probability_chart(logics, case.fusion, named(tr("Fused probability chart")))
+        made[FUSION_TABLE] = [fusion_nodes.fusion_table(logics, case.fusion, named(tr("Fused answer")))]
+        made[FUSION_CHART], made[PLOT_PART] = [chart], parts
+        chart, *parts = fusion_nodes.contribution_chart(logics, case.fusion, named(tr("Contributions chart")))
+        made[CONTRIBUTIONS] = [chart]
+        made[PLOT_PART] += parts
+    return made
 
 
 def _checked(ct_node: Any, case: CaseResults) -> CaseResults:

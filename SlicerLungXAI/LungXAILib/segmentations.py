@@ -31,7 +31,7 @@ def segment_id(label: int) -> str:
 
 def check_labels(mask: LabelVolume, result: RadiologyResult) -> None:
     """Raise InvalidInput unless every label of the mask is a nodule of the result and the other way round."""
-    marked = set(np.flatnonzero(np.bincount(mask.labels.reshape(-1), minlength=256)).tolist()) - {0}
+    marked = set(np.unique(mask.labels[mask.labels > 0]).tolist())
     if marked != {nodule.label for nodule in result.nodules}:
         raise InvalidInput("The outlines do not belong to these nodules.", "Analyse the CT again.")
 

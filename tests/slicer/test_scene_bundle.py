@@ -204,6 +204,34 @@ def test_a_new_answer_replaces_the_old_one(logics) -> None:
     assert record.fusion_of(again.record) is None
 
 
+def test_a_case_that_moves_to_another_ct_takes_its_folder_along(logics) -> None:
+    """The same series loaded twice."""
+    nodes = imported(logics)
+    other = volumes.volume_node(logics, volumes.volume_of(nodes.ct), "loaded again")
+    counted = node_count(logics)
+    again = results.import_case(logics, other, case(volumes.volume_of(other)))
+    assert node_count(logics) == counted
+    items = tree(logics.scene)
+    assert again.folder == nodes.folder
+    assert items.GetItemParent(again.folder) == items.GetItemParent(items.GetItemByDataNode(other))
+    assert [n.ct for n in results.case_nodes(logics)] == [other]
+
+
+def test_a_fault_in_the_middle_leaves_the_old_case(logics, monkeypatch) -> None:
+    nodes = imported(logics)
+    counted = node_count(logics)
+
+    def broken(*_):
+        raise MemoryError("no room for the record")
+
+    monkeypatch.setattr(record, "record_node", broken)
+    with pytest.raises(MemoryError):
+        results.import_case(logics, nodes.ct, case(volumes.volume_of(nodes.ct)))
+    assert node_count(logics) == counted
+    [still] = results.case_nodes(logics)
+    assert still.record is nodes.record and still.table is nodes.table
+
+
 def test_removing_a_case_leaves_what_was_there_before(logics, complaints) -> None:
     slice_views(logics)
     node = volumes.volume_node(logics, ct(), "ct")
