@@ -19,13 +19,14 @@ from .segmentations import LABEL_TAG
 from .volumes import affine_of, series_uid_of, world_of
 
 _MAX_LABEL = 255
+_BINARY = "Binary labelmap"
 
 
 def corrected_labels(nodes: CaseNodes) -> LabelVolume:
     """The labels that the case's segments draw on the CT's grid.
 
     A segment keeps the label that it came with; segments that the reader added get the next free ones. Where segments
-    overlap, the one that comes first keeps the voxel. Empty segments are left out.
+    overlap, that of the earlier layer keeps the voxel: the answer's segments share the first. Empty ones are left out.
 
     Raises
     ------
@@ -35,12 +36,11 @@ def corrected_labels(nodes: CaseNodes) -> LabelVolume:
     Outlines that were moved against the CT, or whose CT's transform was hardened, are taken where they lie now.
     """
     to_ct = np.linalg.solve(world_of(nodes.ct), world_of(nodes.segmentation))
-    shape = nodes.ct.GetImageData().GetDimensions()[::-1]
-    labels = np.zeros(shape, np.uint8)
-    for segment, label in _numbered(nodes.segmentation.GetSegmentation()):
-        first, own = _voxels(nodes, segment, to_ct)
-        place = labels[tuple(slice(a, a + n) for a, n in zip(first, own.shape))]
-        place[own & (place == 0)] = label
+    labels = np.zeros(nodes.ct.GetImageData().GetDimensions()[::-1], np.uint8)
+    for image, wanted in _layers(nodes.segmentation.GetSegmentation()):
+        first, block = _on_grid(image, nodes.ct, to_ct)
+        place = labels[tuple(slice(a, a + n) for a, n in zip(first, block.shape))]
+        np.copyto(place, wanted[block], where=place == 0)
     if not labels.any():
         raise InvalidInput("No voxel is marked.", "Draw at least one nodule in the Segment Editor.")
     return LabelVolume(labels, affine_of(nodes.ct), series_uid_of(nodes.ct))
@@ -67,35 +67,48 @@ def _tag(segment: Any) -> str:
     return str(value) if segment.GetTag(LABEL_TAG, value) else ""
 
 
-def _voxels(nodes: CaseNodes, segment: str, to_ct: Array) -> tuple[list[int], Array]:
-    """First (slice, row, column) and bool block of a segment on the CT's grid; ``to_ct`` is between their frames."""
+def _layers(segmentation: Any) -> list[tuple[Any, Array]]:
+    """Each labelmap that segments share, and the label (256,) to send for each of its values."""
+    layers: list[tuple[Any, Array]] = []
+    for name, label in _numbered(segmentation):
+        segment = segmentation.GetSegment(name)
+        image = segment.GetRepresentation(_BINARY)
+        if image is None or image.IsEmpty():
+            continue
+        wanted = next((w for known, w in layers if known is image), None)
+        if wanted is None:
+            wanted = np.zeros(256, np.uint8)
+            layers.append((image, wanted))
+        wanted[segment.GetLabelValue()] = label
+    return layers
+
+
+def _on_grid(image: Any, ct_node: Any, to_ct: Array) -> tuple[list[int], Array]:
+    """First (slice, row, column) and block of a labelmap's values on the CT's grid; ``to_ct`` is between the frames."""
     import vtk
     from slicer import vtkOrientedImageData, vtkOrientedImageDataResample
     from vtk.util.numpy_support import vtk_to_numpy
 
-    image = vtkOrientedImageData()
-    if not nodes.segmentation.GetBinaryLabelmapRepresentation(segment, image):
-        return [0, 0, 0], np.zeros((0, 0, 0), bool)
-    grid = vtkOrientedImageData()
-    columns, rows, slices = nodes.ct.GetImageData().GetDimensions()
-    grid.SetExtent(0, columns - 1, 0, rows - 1, 0, slices - 1)
-    matrix = vtk.vtkMatrix4x4()
-    nodes.ct.GetIJKToRASMatrix(matrix)
-    grid.SetImageToWorldMatrix(matrix)
-    own = vtk.vtkMatrix4x4()
+    shape = ct_node.GetImageData().GetDimensions()[::-1]
+    matrix, own = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    ct_node.GetIJKToRASMatrix(matrix)
     image.GetImageToWorldMatrix(own)
     placed = to_ct @ array_of(own)
-    image.SetImageToWorldMatrix(vtk_matrix(placed))
     if not np.allclose(placed, array_of(matrix), rtol=0.0, atol=1e-4):
         # Drawn on another grid: the nearest voxel of the CT's.
+        grid, moved = vtkOrientedImageData(), vtkOrientedImageData()
+        grid.SetExtent(0, shape[2] - 1, 0, shape[1] - 1, 0, shape[0] - 1)
+        grid.SetImageToWorldMatrix(matrix)
         grid.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-        vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(image, grid, image, False, True)
+        moved.ShallowCopy(image)
+        moved.SetImageToWorldMatrix(vtk_matrix(placed))
+        image = vtkOrientedImageData()
+        resample = vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
+        if not resample(moved, grid, image, False, False):
+            raise InvalidInput("The outlines cannot be put on the CT's grid.", "Draw them on this CT.")
     extent = np.array(image.GetExtent()).reshape(3, 2)[::-1]
-    if (extent[:, 1] < extent[:, 0]).any():
-        return [0, 0, 0], np.zeros((0, 0, 0), bool)
-    block = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(extent[:, 1] - extent[:, 0] + 1) != 0
+    values = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(extent[:, 1] - extent[:, 0] + 1)
     # What was drawn outside the CT cannot be sent.
-    first = np.maximum(extent[:, 0], 0)
-    stop = np.minimum(extent[:, 1] + 1, [slices, rows, columns])
-    inside = tuple(slice(a, max(a, b)) for a, b in zip(first - extent[:, 0], stop - extent[:, 0]))
-    return first.tolist(), block[inside]
+    first = np.clip(extent[:, 0], 0, shape)
+    stop = np.clip(extent[:, 1] + 1, first, shape)
+    return first.tolist(), values[tuple(slice(a, b) for a, b in zip(first - extent[:, 0], stop - extent[:, 0]))]

@@ -22,7 +22,7 @@ from .colours import heat_node
 from .logics import SceneLogics
 from .naming import mark, nodes_by_class, nodes_of_case, remove
 from .text import NOTICE, method_name, tr
-from .volumes import affine_of, set_image, voxels_of
+from .volumes import add_display, affine_of, set_image, voxels_of
 
 if TYPE_CHECKING:
     from .results import CaseNodes
@@ -70,11 +70,8 @@ def _finish(logics: SceneLogics, ct_node: Any, node: Any, method: str, target: s
     node.SetAttribute(TARGET, target)
     node.SetAttribute(TOP, repr(top))
     node.SetAndObserveTransformNodeID(ct_node.GetTransformNodeID())
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
+    display = add_display(node, 0.0, top or 1.0)
     display.SetAndObserveColorNodeID(heat_node(logics.scene).GetID())
-    display.SetAutoWindowLevel(False)
-    display.SetWindowLevelMinMax(0.0, top or 1.0)
     display.SetApplyThreshold(True)
     set_threshold(node, THRESHOLD)
     _legend(node)

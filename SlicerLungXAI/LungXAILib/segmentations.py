@@ -51,10 +51,12 @@ def segmentation_node(logics: SceneLogics, ct_node: Any, mask: LabelVolume, resu
     segmentation = node.GetSegmentation()
     segmentation.SetSourceRepresentationName(_BINARY)
     if result.nodules:
-        image = _shared_labelmap(mask.labels, ct_node)
+        boxes = _boxes(mask.labels)
+        image = _labelmap(mask.labels, boxes[0], ct_node)
         for nodule in result.nodules:
-            segmentation.AddSegment(_segment(nodule, image), segment_id(nodule.label))
-        node.CreateClosedSurfaceRepresentation()
+            segment = _segment(nodule, image)
+            segment.AddRepresentation(_SURFACE, _surface(mask.labels, nodule.label, boxes[nodule.label], ct_node))
+            segmentation.AddSegment(segment, segment_id(nodule.label))
     display = node.GetDisplayNode()
     display.SetPreferredDisplayRepresentationName2D(_BINARY)
     display.SetPreferredDisplayRepresentationName3D(_SURFACE)
@@ -66,18 +68,31 @@ def segmentation_node(logics: SceneLogics, ct_node: Any, mask: LabelVolume, resu
     return node
 
 
-def _shared_labelmap(labels: Array, ct_node: Any) -> Any:
-    """One vtkOrientedImageData for all segments, cut to where there are labels, in the CT's own frame."""
+Box = tuple[slice, ...]
+
+
+def _boxes(labels: Array) -> dict[int, Box]:
+    """The smallest box (slices, rows, columns) of each label, and that of all of them under 0."""
+    marked = np.flatnonzero(labels)
+    values = labels.reshape(-1)[marked]
+    low, high = np.full((256, 3), np.iinfo(np.int64).max), np.full((256, 3), -1)
+    for axis, place in enumerate(np.unravel_index(marked, labels.shape)):
+        np.minimum.at(low[:, axis], values, place)
+        np.maximum.at(high[:, axis], values, place)
+    low[0], high[0] = low.min(axis=0), high.max(axis=0)
+    known = [0, *np.unique(values).tolist()]
+    return {n: tuple(slice(int(a), int(b) + 1) for a, b in zip(low[n], high[n])) for n in known}
+
+
+def _labelmap(labels: Array, box: Box, ct_node: Any) -> Any:
+    """vtkOrientedImageData of a box of the CT's grid, in the CT's own frame."""
     import vtk
     from slicer import vtkOrientedImageData
     from vtk.util.numpy_support import numpy_to_vtk
 
-    first, stop = _bounds(labels)
-    part = np.ascontiguousarray(labels[tuple(slice(a, b) for a, b in zip(first, stop))])
     image = vtkOrientedImageData()
-    (k, j, i), (k_end, j_end, i_end) = first, stop
-    image.SetExtent(i, i_end - 1, j, j_end - 1, k, k_end - 1)
-    scalars = numpy_to_vtk(part.reshape(-1), deep=True)
+    image.SetExtent(*(bound for part in box[::-1] for bound in (part.start, part.stop - 1)))
+    scalars = numpy_to_vtk(np.ascontiguousarray(labels[box]).reshape(-1), deep=True)
     scalars.SetName("ImageScalars")
     image.GetPointData().SetScalars(scalars)
     matrix = vtk.vtkMatrix4x4()
@@ -86,14 +101,20 @@ def _shared_labelmap(labels: Array, ct_node: Any) -> Any:
     return image
 
 
-def _bounds(labels: Array) -> tuple[list[int], list[int]]:
-    """First and stop index, along each axis, of what is not 0."""
-    first, stop = [], []
-    for axis in range(3):
-        found = np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != axis)))
-        first.append(int(found[0]))
-        stop.append(int(found[-1]) + 1)
-    return first, stop
+def _surface(labels: Array, label: int, box: Box, ct_node: Any) -> Any:
+    """vtkPolyData around one nodule, by Slicer's own conversion.
+
+    Of a labelmap of its own, as large as the nodule: of the shared one Slicer would search the whole CT once a nodule.
+    """
+    from slicer import vtkSegment, vtkSegmentation
+
+    segment, alone = vtkSegment(), vtkSegmentation()
+    segment.AddRepresentation(_BINARY, _labelmap(labels, box, ct_node))
+    segment.SetLabelValue(label)
+    alone.SetSourceRepresentationName(_BINARY)
+    alone.AddSegment(segment, "nodule")
+    alone.CreateRepresentation(_SURFACE)
+    return segment.GetRepresentation(_SURFACE)
 
 
 def _segment(nodule: Nodule, image: Any) -> Any:

@@ -193,9 +193,20 @@ def volume_node(logics: SceneLogics, volume: CTVolume, name: str) -> Any:
     node = logics.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     set_image(node, volume.voxels, volume.ijk_to_lps)
     node.SetAttribute(SERIES_ATTRIBUTE, volume.series_uid)
-    node.CreateDefaultDisplayNodes()
-    lung_window(node)
+    display = add_display(node, -1350.0, 150.0)
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     return node
+
+
+def add_display(node: Any, low: float, high: float) -> Any:
+    """A display node with a window from ``low`` to ``high``; Slicer's default one would search the voxels for one."""
+    display = node.GetScene().CreateNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+    display.UnRegister(None)
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(low, high)
+    node.GetScene().AddNode(display)
+    node.SetAndObserveDisplayNodeID(display.GetID())
+    return display
 
 
 def set_image(node: Any, voxels: Array, ijk_to_lps: Array) -> None:
