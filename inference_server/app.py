@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Optional
 
 from fastapi import Depends, FastAPI, Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from shared_models.contract import routes
 from shared_models.contract.errors import InvalidInput, ModelUnavailable
@@ -21,6 +21,7 @@ from shared_models.contract.jsonforms import from_json, parsed, to_json
 from shared_models.contract.values import ClinicalFields
 
 from . import answers, job_requests
+from .blobs import Kept
 from .cases import Cases, missing
 from .engine import Engine
 from .fused import Fuser
@@ -113,9 +114,7 @@ def build_app(
 
     @app.get(routes.VOLUMES + "/{sha256}")
     def get_volume(sha256: str) -> Response:
-        if not cases.has_volume(sha256):
-            raise missing("CT")
-        return FileResponse(cases.blobs.path(sha256), media_type=routes.FRAME_TYPE)
+        return _frame(cases.volume(sha256))
 
     @app.put(routes.VOLUMES + "/{sha256}")
     async def put_volume(sha256: str, request: Request) -> Response:
@@ -177,17 +176,17 @@ def build_app(
 
     @app.get(_CASE + "/radiology/mask")
     def get_mask(case_id: str) -> Response:
-        return _file(cases, case_id, "radiology/mask", routes.FRAME_TYPE)
+        return _frame(_part(cases, case_id, "radiology/mask"))
 
     @app.get(_CASE + "/{modality}/heatmaps/{method}")
     def get_heatmap(case_id: str, modality: str, method: str) -> Response:
         routes.heatmap(case_id, modality, method)
-        return _file(cases, case_id, f"{modality}/heatmaps/{method}", routes.FRAME_TYPE)
+        return _frame(_part(cases, case_id, f"{modality}/heatmaps/{method}"))
 
     def get_part(name: str) -> None:
         @app.get(f"{_CASE}/{name}", name=f"get_{name}")
         def get(case_id: str) -> Response:
-            return _file(cases, case_id, name, "application/json")
+            return Response(_part(cases, case_id, name).read(), media_type="application/json")
 
     for part in ("clinical", "radiology", "pathology", "fusion"):
         get_part(part)
@@ -199,11 +198,16 @@ def _accepted(job_id: str) -> Response:
     return JSONResponse({"job_id": job_id}, 202)
 
 
-def _file(cases: Cases, case_id: str, name: str, media_type: str) -> Response:
-    path = cases.part(case_id, name)
-    if path is None:
+def _part(cases: Cases, case_id: str, name: str) -> Kept:
+    part = cases.part(case_id, name)
+    if part is None:
         raise missing(f"result ({name.replace('/', ', ')})")
-    return FileResponse(path, media_type=media_type)
+    return part
+
+
+def _frame(kept: Kept) -> Response:
+    headers = {"Content-Length": str(kept.size)}
+    return StreamingResponse(kept.pieces(), media_type=routes.FRAME_TYPE, headers=headers)
 
 
 async def _events(board: JobBoard, job_id: str, closing: Callable[[], bool]) -> AsyncIterator[str]:

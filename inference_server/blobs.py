@@ -5,6 +5,9 @@ tmp/OWNER.RANDOM   a file being written; whatever is here at start is an orphan 
 
 A file is reserved in full before the first byte (a full disk is told at once, not in the middle), written, synced,
 renamed into its place, and its folder synced: it is there whole or not at all.
+
+Disks turn bits over. What is read to be worked with is checked against its name; a file that is not what its name says
+is removed, so that the same data can be sent again, and the reader gets an error in place of a wrong answer.
 """
 
 from __future__ import annotations
@@ -15,20 +18,30 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, BinaryIO, Optional
 
-from shared_models.contract.errors import LungXAIError, OutOfMemory
+from shared_models.contract.errors import LungXAIError, OutOfMemory, ServerError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OWNER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PIECE = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def disk_full() -> OutOfMemory:
     """The error for a full disk."""
     return OutOfMemory("The server's disk is full; nothing was lost.", "Delete cases or free disk space, then retry.")
+
+
+def damaged() -> ServerError:
+    """The error for a file that is gone, or not what was kept."""
+    return ServerError(
+        "A file that the server kept is damaged or gone.",
+        "Send the data again and start the analysis again. If it comes back, have the server's disk checked.",
+    )
 
 
 def named(fault: OSError) -> LungXAIError:
@@ -45,6 +58,55 @@ class Written:
     temporary: str
     sha256: str
     size: int
+
+
+class Kept:
+    """A file of the store, open: it can be read to its end even where it is let go meanwhile.
+
+    Raises
+    ------
+    ServerError : it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file: BinaryIO = path.open("rb")
+            self.size = os.fstat(self._file.fileno()).st_size
+        except OSError as fault:
+            raise damaged() from fault
+
+    def pieces(self) -> Iterator[bytes]:
+        """The content as it lies there, unchecked: a frame brings its own checksum."""
+        with self._file as file:
+            while piece := file.read(_PIECE):
+                yield piece
+
+    def read(self) -> bytes:
+        """The content, once; raises ServerError where it is not what was kept."""
+        try:
+            with self._file as file:
+                data = file.read()
+        except OSError as fault:
+            raise damaged() from fault
+        self._compared(hashlib.sha256(data).hexdigest())
+        return data
+
+    def checked(self) -> Path:
+        """The path of a file that was read through and is what was kept; for those too large to hold."""
+        seen = hashlib.sha256()
+        try:
+            for piece in self.pieces():
+                seen.update(piece)
+        except OSError as fault:
+            raise damaged() from fault
+        self._compared(seen.hexdigest())
+        return self._path
+
+    def _compared(self, sha256: str) -> None:
+        if sha256 != self._path.name:
+            self._path.unlink(missing_ok=True)
+            raise damaged()
 
 
 class Sink:
@@ -119,6 +181,10 @@ class Blobs:
             raise ValueError("sha256")
         return self.root / sha256[:2] / sha256
 
+    def open(self, sha256: str) -> Kept:
+        """The file of this hash; raises ServerError where it is not there."""
+        return Kept(self.path(sha256))
+
     def sink(self, owner: str, size: Optional[int] = None, reserve: int = 0) -> Sink:
         """A new file of ``owner`` (a job's id or "upload").
 
@@ -159,6 +225,10 @@ class Blobs:
 
     def remove(self, sha256: str) -> None:
         self.path(sha256).unlink(missing_ok=True)
+
+    def forget_one(self, written: Written) -> None:
+        """Give up a complete file that was not adopted."""
+        (self.tmp / written.temporary).unlink(missing_ok=True)
 
     def forget(self, owner: str) -> None:
         """Remove what ``owner`` left in tmp/."""

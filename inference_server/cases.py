@@ -13,18 +13,19 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any, Optional
 
 from shared_models.contract import routes
 from shared_models.contract.errors import InputTooLarge, InvalidInput, OutOfMemory, RequestError, ServerBusy
 
-from .blobs import Blobs, Written
+from .blobs import Blobs, Kept, Written
 from .database import Database, now, unique
 from .settings import Settings
 
 UNUSED_VOLUME_HOURS = 24
-CORRECTION = "radiology/correction"
+CORRECTION = "correction"
+_PINNED = "correction/"  # and a job's id: what that job measures, whatever is sent after it
+_SIZES = "SELECT sum(bytes) FROM (SELECT DISTINCT sha256, bytes FROM parts"  # a pinned file counts once
 _REFERENCES = (
     "SELECT (SELECT count(*) FROM parts WHERE sha256 = ?1) + (SELECT count(*) FROM tiles WHERE sha256 = ?1)"
     " + (SELECT count(*) FROM jobs WHERE volume = ?1)"
@@ -137,13 +138,13 @@ class Cases:
         if case_id is not None:
             used = self._db.number(
                 "SELECT coalesce((SELECT sum(bytes) FROM tiles WHERE case_id = ?1), 0)"
-                " + coalesce((SELECT sum(bytes) FROM parts WHERE case_id = ?1), 0)",
+                f" + coalesce(({_SIZES} WHERE case_id = ?1)), 0)",
                 case_id,
             )
             if used + size > self._settings.max_case_bytes:
                 raise InputTooLarge("This case holds as much data as a case may.", "Send fewer tiles, or a new case.")
         used = self._db.number(
-            "SELECT coalesce((SELECT sum(bytes) FROM tiles), 0) + coalesce((SELECT sum(bytes) FROM parts), 0)"
+            f"SELECT coalesce((SELECT sum(bytes) FROM tiles), 0) + coalesce(({_SIZES})), 0)"
             " + coalesce((SELECT sum(bytes) FROM volumes), 0)"
         )
         if used + size > self._settings.max_total_bytes:
@@ -190,25 +191,57 @@ class Cases:
 
     # Parts
 
-    def part(self, case_id: str, name: str) -> Optional[Path]:
+    def part(self, case_id: str, name: str) -> Optional[Kept]:
         """The file of one part; None where the case has none."""
         self.check(case_id)
-        row = self._db.row("SELECT sha256 FROM parts WHERE case_id = ? AND name = ?", case_id, name)
-        return None if row is None else self.blobs.path(row[0])
+        with self._files:
+            row = self._db.row("SELECT sha256 FROM parts WHERE case_id = ? AND name = ?", case_id, name)
+            return None if row is None else self.blobs.open(row[0])
 
-    def parts(self, case_id: str) -> dict[str, Path]:
+    def volume(self, sha256: str) -> Kept:
+        """The file of a CT; a 404 where there is none."""
+        with self._files:
+            if not self.has_volume(sha256):
+                raise missing("CT")
+            return self.blobs.open(sha256)
+
+    def parts(self, case_id: str, *names: str) -> dict[str, Kept]:
+        """The files of the case's parts, or of those named, all of one moment: a result and its own mask."""
+        self.check(case_id)
+        with self._files:
+            found = self.hashes(case_id)
+            return {name: self.blobs.open(sha) for name, sha in found.items() if not names or name in names}
+
+    def hashes(self, case_id: str) -> dict[str, str]:
+        """Name to SHA-256 of each part."""
         rows = self._db.rows("SELECT name, sha256 FROM parts WHERE case_id = ? ORDER BY name", case_id)
-        return {row["name"]: self.blobs.path(row["sha256"]) for row in rows}
+        return {row["name"]: row["sha256"] for row in rows}
 
-    def put_json(self, case_id: str, name: str, body: Mapping[str, Any]) -> None:
-        """Set a small part, for example the clinical fields."""
+    def put_json(
+        self, case_id: str, name: str, body: Mapping[str, Any], made_from: Optional[Mapping[str, str]] = None
+    ) -> bool:
+        """Set a small part, for example the clinical fields.
+
+        Parameters
+        ----------
+        made_from : name to SHA-256 of every part that ``body`` was made from; where one is another by now, or one is
+            there that was not, nothing is set and the answer is False
+        """
         self.check(case_id)
         data = json.dumps(body, allow_nan=False).encode()
         self.room(len(data), case_id)
-        self._replace(case_id, name, {name: self.blobs.put("part", data)}, None, None)
+        written = self.blobs.put("part", data)
+        with self._files:
+            if made_from is not None:
+                held = self.hashes(case_id)
+                if any(held.get(part) != made_from.get(part) for part in ("radiology", "pathology", "clinical")):
+                    self.blobs.forget_one(written)
+                    return False
+            self._replace(case_id, name, {name: written}, None, None)
+        return True
 
     def put_correction(self, case_id: str, written: Written) -> None:
-        """Keep a corrected segmentation; the results of the job that measures it replace it."""
+        """Keep a corrected segmentation; it goes when a job has measured it, or with the next one."""
         with self._kept([written]):
             with self._db.change() as db:
                 self.check(case_id)
@@ -221,8 +254,11 @@ class Cases:
 
     def correction(self, case_id: str) -> Optional[str]:
         """SHA-256 of the corrected segmentation that waits to be measured."""
-        row = self._db.row("SELECT sha256 FROM parts WHERE case_id = ? AND name = ?", case_id, CORRECTION)
-        return None if row is None else str(row[0])
+        return self.hashes(case_id).get(CORRECTION)
+
+    def pinned(self, case_id: str, job_id: str) -> Optional[str]:
+        """SHA-256 of the corrected segmentation that this job measures."""
+        return self.hashes(case_id).get(_PINNED + job_id)
 
     def put_results(
         self, case_id: str, modality: str, outputs: Mapping[str, Written], job_id: str, volume: Optional[str]
@@ -243,11 +279,15 @@ class Cases:
             with self._db.change() as db:
                 old = db.execute("SELECT sha256" + where, gone).fetchall()
                 db.execute("DELETE" + where, gone)
+                measured = _unpinned(db, job_id)
+                if measured:
+                    row = (case_id, CORRECTION, measured[0][0])
+                    db.execute("DELETE FROM parts WHERE case_id = ? AND name = ? AND sha256 = ?", row)
                 if db.execute("SELECT 1 FROM cases WHERE case_id = ?", (case_id,)).fetchone() is not None:
                     db.executemany("INSERT INTO parts VALUES (?, ?, ?, ?, ?)", rows)
                 if job_id is not None:
                     db.execute("UPDATE jobs SET state = 'done', ended = ? WHERE job_id = ?", (now(), job_id))
-            self._let_go(row[0] for row in old)
+            self._let_go(row[0] for row in (*old, *measured))
 
     @contextmanager
     def _kept(self, files: Iterable[Written]) -> Iterator[None]:
@@ -271,7 +311,12 @@ class Cases:
     # Jobs
 
     def add_job(self, job_id: str, case_id: str, kind: str, request: Mapping[str, Any], volume: Optional[str]) -> None:
-        """Write a job down; it survives whatever happens from here on."""
+        """Write a job down; it survives whatever happens from here on.
+
+        Raises
+        ------
+        InvalidInput : it is to measure a corrected segmentation, and there is none.
+        """
         try:
             with self._db.change() as db:
                 db.execute(
@@ -279,6 +324,16 @@ class Cases:
                     " VALUES (?, ?, ?, ?, ?, 'queued', ?)",
                     (job_id, case_id, kind, json.dumps(request), volume, now()),
                 )
+                if request.get("corrected"):
+                    pinned = db.execute(
+                        "INSERT INTO parts SELECT case_id, ?, sha256, bytes, ? FROM parts"
+                        " WHERE case_id = ? AND name = ?",
+                        (_PINNED + job_id, now(), case_id, CORRECTION),
+                    )
+                    if not pinned.rowcount:
+                        raise InvalidInput(
+                            "The server holds no corrected segmentation.", "Send the corrected segmentation first."
+                        )
         except sqlite3.IntegrityError as fault:  # the case or the volume was deleted a moment ago
             raise missing("case or volume") from fault
 
@@ -294,15 +349,26 @@ class Cases:
     def end_job(self, job_id: str, state: str, error: Optional[Mapping[str, str]] = None) -> None:
         """End a job without a result; a job that has ended stays as it ended."""
         text = None if error is None else json.dumps(error)
-        with self._db.change() as db:
-            db.execute(
-                "UPDATE jobs SET state = ?, error = ?, ended = ? WHERE job_id = ? AND state IN ('queued', 'running')",
-                (state, text, now(), job_id),
-            )
+        with self._files:
+            with self._db.change() as db:
+                db.execute(
+                    "UPDATE jobs SET state = ?, error = ?, ended = ?"
+                    " WHERE job_id = ? AND state IN ('queued', 'running')",
+                    (state, text, now(), job_id),
+                )
+                freed = _unpinned(db, job_id)
+            self._let_go(row[0] for row in freed)
 
     def jobs(self, where: str = "1", *values: Any) -> list[sqlite3.Row]:
         """Rows of jobs in the order they came; ``where`` is code, never input."""
         return self._db.rows(f"SELECT * FROM jobs WHERE {where} ORDER BY seq", *values)
+
+
+def _unpinned(db: sqlite3.Connection, job_id: Optional[str]) -> list[Any]:
+    """Let go of what a job was to measure; its row of parts."""
+    if job_id is None:
+        return []
+    return db.execute("DELETE FROM parts WHERE name = ? RETURNING sha256", (_PINNED + job_id,)).fetchall()
 
 
 def _case(row: sqlite3.Row, parts: list[str]) -> dict[str, Any]:

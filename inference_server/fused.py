@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from shared_models.contract.errors import InvalidInput
+from shared_models.contract.errors import InvalidInput, ServerBusy
 from shared_models.contract.jsonforms import from_json, to_json
 from shared_models.contract.results import FusionResult, PathologyResult, RadiologyResult
 from shared_models.contract.values import ClinicalFields
 
+from .blobs import Kept
 from .cases import Cases
 
+_MOST_TRIES = 5
 _KINDS: dict[str, type[Any]] = {
     "radiology": RadiologyResult,
     "pathology": PathologyResult,
@@ -43,10 +45,19 @@ class Fuser:
         Raises
         ------
         InvalidInput : the case holds nothing to fuse.
+        ServerBusy : new results come in all the time. A fusion of results that are gone is never kept.
         """
+        for _ in range(_MOST_TRIES):
+            made_from = self._cases.hashes(case_id)
+            body = self._fused(case_id, weights)
+            if self._cases.put_json(case_id, "fusion", body, made_from):
+                return body
+        raise ServerBusy("The case's results change faster than they can be fused.", "Wait for its jobs to end.")
+
+    def _fused(self, case_id: str, weights: Optional[Mapping[str, float]]) -> dict[str, Any]:
         from shared_models.fusion import fuse
 
-        held = self.held(case_id)
+        held = self.held(self._cases.parts(case_id, "radiology", "pathology", "clinical"))
         if not any(held.get(name) for name in ("radiology", "pathology", "clinical")):
             raise InvalidInput(
                 "This case holds nothing to fuse yet.", "Analyse a CT or a slide, or fill in the fields."
@@ -64,15 +75,9 @@ class Fuser:
             weights=weights,
         )
         body: dict[str, Any] = to_json(result)
-        self._cases.put_json(case_id, "fusion", body)
         return body
 
-    def held(self, case_id: str) -> dict[str, Any]:
-        """Modality or "fusion" to its value, for those that the case has."""
-        self._cases.check(case_id)
-        parts = self._cases.parts(case_id)
-        return {
-            name: from_json(kind, json.loads(parts[name].read_bytes()))
-            for name, kind in _KINDS.items()
-            if name in parts
-        }
+    @staticmethod
+    def held(parts: Mapping[str, Kept]) -> dict[str, Any]:
+        """Modality or "fusion" to its value, for those among ``parts``."""
+        return {name: from_json(kind, json.loads(parts[name].read())) for name, kind in _KINDS.items() if name in parts}

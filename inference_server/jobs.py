@@ -84,8 +84,6 @@ class JobBoard:
         volume: Optional[str] = request.get("volume")
         if kind == "radiology" and not self._cases.has_volume(str(volume)):
             raise InvalidInput("The server does not hold this CT.", "Send the CT first.")
-        if request.get("corrected") and self._cases.correction(case_id) is None:
-            raise InvalidInput("The server holds no corrected segmentation.", "Send the corrected segmentation first.")
         if kind == "pathology" and not self._cases.tile_frames(case_id, request["slide_id"]):
             raise InvalidInput("The server holds no tiles of this slide.", "Send its tiles first.")
         job_id = f"job-{secrets.token_hex(8)}"
@@ -95,7 +93,7 @@ class JobBoard:
 
     def _submit(self, job_id: str, case_id: str, kind: str, request: Mapping[str, Any], volume: Optional[str]) -> None:
         frames = self._cases.tile_frames(case_id, request["slide_id"]) if kind == "pathology" else ()
-        correction = self._cases.correction(case_id) if request.get("corrected") else None
+        correction = self._cases.pinned(case_id, job_id) if request.get("corrected") else None
         task = Task(job_id, kind, request, volume, frames, correction)
         with self._lock:
             self._live[job_id] = _Live(task, case_id, JobProgress(job_id, case_id, kind, "queued", "waiting", 0.0, 0))

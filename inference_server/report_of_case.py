@@ -21,20 +21,22 @@ def report(cases: Cases, fuser: Fuser, case_id: str, max_decoded_bytes: int) -> 
     """
     from .report import render
 
-    case, held, parts = cases.get(case_id), fuser.held(case_id), cases.parts(case_id)
+    case, parts = cases.get(case_id), cases.parts(case_id)
+    held = fuser.held(parts)
     if not held:
         raise InvalidInput("This case holds nothing to report yet.", "Analyse a CT or a slide first.")
 
     def frame(name: str) -> Any:
-        return decode(parts[name].read_bytes(), max_decoded_bytes) if name in parts else None
+        return decode(parts[name].read(), max_decoded_bytes) if name in parts else None
 
     def heatmaps(modality: str) -> dict[str, Any]:
-        return {method: frame(f"{modality}/heatmaps/{method}") for method in case["heatmaps"][modality]}
+        names = [name for name in parts if name.startswith(f"{modality}/heatmaps/")]
+        return {name.rsplit("/", 1)[1]: frame(name) for name in names}
 
     pictures = {}
     pathology = held.get("pathology")
     if pathology is not None:
-        frames = [cases.blobs.path(sha) for sha in cases.tile_frames(case_id, pathology.slide_id)]
+        frames = [cases.blobs.open(sha).checked() for sha in cases.tile_frames(case_id, pathology.slide_id)]
         stored = StoredSlide(pathology.slide_id, frames, max_decoded_bytes, pathology.tile_px)
         pictures[pathology.slide_id] = stored.picture()
     page: str = render(

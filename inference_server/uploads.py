@@ -81,7 +81,7 @@ class Uploads:
         """Keep a CT frame under its hash; its size in bytes."""
         written, _ = await self._received(request, lambda: routes.volume(sha256), self._check_volume, None)
         if written.sha256 != sha256:
-            self._drop(written)
+            self._cases.blobs.forget_one(written)
             raise InvalidInput("The CT arrived damaged.", "Send it again.")
         await asyncio.to_thread(self._keep, written, lambda: self._cases.add_volume(written))
         return written.size
@@ -108,11 +108,8 @@ class Uploads:
         try:
             return change()
         except BaseException:
-            self._drop(written)
+            self._cases.blobs.forget_one(written)
             raise
-
-    def _drop(self, written: Written) -> None:
-        (self._cases.blobs.tmp / written.temporary).unlink(missing_ok=True)
 
     # What a header may say
 

@@ -142,7 +142,7 @@ class Worker:
         assert task.volume is not None
         self._stop_if_cancelled(task)
         self._progress(task.job_id, "reading the CT", 0.0)
-        volume = decode(self._blobs.path(task.volume).read_bytes(), self._max_decoded)
+        volume = decode(self._blobs.open(task.volume).read(), self._max_decoded)
         if not isinstance(volume, CTVolume):
             raise InvalidInput("This is not a CT volume.", "Send the CT again.")
         request = task.request
@@ -165,7 +165,7 @@ class Worker:
         """The segmentation that a reader corrected, on exactly the CT's grid."""
         if task.correction is None:
             raise InvalidInput("The corrected segmentation is gone.", "Send it again.")
-        labels = decode(self._blobs.path(task.correction).read_bytes(), self._max_decoded)
+        labels = decode(self._blobs.open(task.correction).read(), self._max_decoded)
         if not isinstance(labels, LabelVolume):
             raise InvalidInput("This is not a segmentation.", "Send the corrected segmentation.")
         same = labels.labels.shape == volume.voxels.shape and np.allclose(
@@ -183,7 +183,7 @@ class Worker:
         given = task.request.get("tile_px")
         slide = StoredSlide(
             task.request["slide_id"],
-            [self._blobs.path(sha) for sha in task.frames],
+            [self._blobs.open(sha).checked() for sha in task.frames],
             self._max_decoded,
             (given[0], given[1]) if given else None,
         )

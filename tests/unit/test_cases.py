@@ -50,7 +50,7 @@ def test_a_case_is_there_with_what_it_holds(cases) -> None:
     assert held["synthetic"] and held["radiology"] and not held["pathology"] and held["volume"] == sha256
     assert held["heatmaps"] == {"radiology": ["gradcam"], "pathology": []}
     assert [c["case_id"] for c in cases.all()] == [case_id]
-    assert cases.part(case_id, "radiology/mask").read_bytes() == b"m"
+    assert cases.part(case_id, "radiology/mask").read() == b"m"
     assert [row["state"] for row in cases.jobs()] == ["done"]
 
 
@@ -70,7 +70,7 @@ def test_a_shared_file_stays_until_its_last_case_goes(cases) -> None:
         done(cases, cases.create(f"c{number}", False), f"job-{number}", sha256, radiology=b"same")
     assert files(cases) == 2
     cases.delete("c1")
-    assert files(cases) == 2 and cases.has_volume(sha256) and cases.part("c2", "radiology").exists()
+    assert files(cases) == 2 and cases.has_volume(sha256) and cases.part("c2", "radiology").read() == b"same"
     cases.delete("c2")
     assert files(cases) == 0 and not cases.has_volume(sha256) and cases.jobs() == []
 
@@ -151,3 +151,34 @@ def test_a_newer_folder_is_left_alone(tmp_path) -> None:
         db.execute("PRAGMA user_version=99")
     with pytest.raises(ServerError, match="newer version"):
         Cases(Settings(data_dir=tmp_path))
+
+
+def test_a_fusion_of_results_that_are_gone_is_not_kept(cases) -> None:
+    """New results while the old ones are fused: what comes of the old ones would stand beside the new."""
+    case_id = cases.create("c", False)
+    sha256 = volume(cases, b"ct")
+    done(cases, case_id, "job-1", sha256, radiology=b"1")
+    made_from = cases.hashes(case_id)
+    done(cases, case_id, "job-2", sha256, radiology=b"2")
+    assert not cases.put_json(case_id, "fusion", {"old": True}, made_from)
+    cases.put_json(case_id, "clinical", {"age_years": 60})
+    made_from = cases.hashes(case_id)
+    assert cases.put_json(case_id, "fusion", {"new": True}, made_from)
+    assert cases.put_json(case_id, "fusion", {"again": True}, made_from)  # it does not depend on itself
+    assert cases.part(case_id, "fusion").read() == b'{"again": true}'
+    assert not list(cases.blobs.tmp.iterdir())
+
+
+def test_a_file_that_is_not_what_was_kept_is_no_answer_and_can_be_sent_again(cases) -> None:
+    sha256 = volume(cases, b"content")
+    path = cases.blobs.path(sha256)
+    for read in (lambda: cases.volume(sha256).read(), lambda: cases.volume(sha256).checked()):
+        path.write_bytes(b"consent")
+        with pytest.raises(ServerError, match="damaged"):
+            read()
+        assert not cases.has_volume(sha256)
+        assert volume(cases, b"content") == sha256
+        assert cases.volume(sha256).read() == b"content" and cases.volume(sha256).checked() == path
+    opened = cases.volume(sha256)
+    path.unlink()  # let go while it is read
+    assert opened.read() == b"content"
