@@ -16,6 +16,7 @@ from typing import Annotated, Any, Optional, Union
 import qt
 import slicer
 from LungXAILib import jobs, results, samples, self_test
+from LungXAILib.batch import chosen
 from LungXAILib.logics import SceneLogics
 from LungXAILib.panel import Host, Panel
 from LungXAILib.preferences import Preferences
@@ -149,7 +150,7 @@ class SlicerLungXAIWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self._parameters = self.logic.getParameterNode()
         if self._parameters.ct is None:
-            self._parameters.ct = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            self._parameters.ct = next(iter(chosen(slicer.mrmlScene)), None)
         self._gui_tag = self._parameters.connectGui(self.ui)
 
     def _release_parameters(self) -> None:

@@ -334,6 +334,11 @@ class Panel:
     # CT
 
     def _ct_chosen(self, *_: Any) -> None:
+        ui, node = self.ui, self.ui.ctSelector.currentNode()
+        owner = self.results.ct_of(text_of(ui.caseEdit))
+        # The case of one patient must not take in the CT of the next one.
+        if node is not None and owner is not None and owner is not node:
+            ui.caseEdit.setText("")
         self.refresh()
 
     def _place(self, kind: str) -> None:

@@ -92,7 +92,14 @@ class ResultsPanel:
         place = ids.index(wanted) if wanted in ids else 0
         if self._every:
             choose(self._ui.shownBox, place)
-        self._show(self._every[place] if self._every else None)
+        found = self._every[place] if self._every else None
+        if found is not None and self.nodes is not None and found.record is self.nodes.record:
+            return  # as it is shown already; the views stay as the user left them
+        self._show(found)
+
+    def ct_of(self, case_id: str) -> Optional[Any]:
+        """The CT of a case of the scene; None where there is no such case."""
+        return next((nodes.ct for nodes in self._every if nodes.case_id == case_id), None)
 
     def _chosen(self) -> None:
         place = int(read(self._ui.shownBox, "currentIndex"))

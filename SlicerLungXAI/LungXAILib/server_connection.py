@@ -123,12 +123,12 @@ def test_connection(url: str, token: str, consent: bool = False, timeout_s: floa
         return ConnectionReport("invalid", fault.message, fault.remedy)
     with client:
         try:
-            return _tested(client, host)
+            return _tested(client, host, not needs_consent(url) or url.lower().startswith("https:"))
         except LungXAIError as fault:
             return _faulty(fault, host)
 
 
-def _tested(client: Client, host: str) -> ConnectionReport:
+def _tested(client: Client, host: str, encrypted: bool) -> ConnectionReport:
     spoken = client.hello()
     if spoken is None:
         return ConnectionReport(
@@ -165,6 +165,8 @@ def _tested(client: Client, host: str) -> ConnectionReport:
             kind, f"{message} {reason}".strip(), remedy, device, spoken, models, coverage, methods
         )
     message = tr("Connected. The models run on {device}.").format(device=device or tr("an unknown device"))
+    if not encrypted:
+        message = f"{message} {tr('The connection to the other machine is not encrypted.')}"
     return ConnectionReport("ready", message, "", device, spoken, models, coverage, methods)
 
 

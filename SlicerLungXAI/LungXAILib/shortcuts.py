@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable
 
+from .widgets import Connections
+
 # Ctrl+Shift with a letter: none of these is taken by 3D Slicer's main window.
 SHORTCUTS: Mapping[str, str] = {
     "Ctrl+Shift+A": "analyseButton",
@@ -34,14 +36,15 @@ def install(qt: Any, ui: Any, parent: Any) -> Callable[[], None]:
     ui : the panel's widgets
     parent : widget whose window they belong to
     """
-    made = []
+    made, connections = [], Connections()
     for keys, name in SHORTCUTS.items():
         shortcut = qt.QShortcut(qt.QKeySequence(keys), parent)
         # A disabled button does nothing when it is clicked, so a shortcut cannot start what the state forbids.
-        shortcut.activated.connect(getattr(ui, name).click)
+        connections.add(shortcut.activated, getattr(ui, name).click)
         made.append(shortcut)
 
     def remove() -> None:
+        connections.undo()
         for shortcut in made:
             shortcut.setEnabled(False)
             shortcut.setParent(None)

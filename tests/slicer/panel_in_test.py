@@ -6,12 +6,6 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from LungXAILib.panel import Host, Panel
-from LungXAILib.preferences import Preferences
-from stand_ins.qt_names import application, qt_names
-from stand_ins.slicer_app import Settings
-from stand_ins.widgets import by_name, load_ui
-
 MODULE = Path(__file__).parents[2] / "SlicerLungXAI"
 UI = MODULE / "Resources" / "UI" / "SlicerLungXAI.ui"
 
@@ -20,6 +14,12 @@ class Opened:
     """A panel over a scene, as SlicerLungXAI.py makes it, and what it asked of the application."""
 
     def __init__(self, logics: Any, data_dir: Path) -> None:
+        from LungXAILib.panel import Host, Panel
+        from LungXAILib.preferences import Preferences
+        from stand_ins.qt_names import application, qt_names
+        from stand_ins.slicer_app import Settings
+        from stand_ins.widgets import by_name, load_ui
+
         application()
         self.logics = logics
         self.widget = load_ui(str(UI))

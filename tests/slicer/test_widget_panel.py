@@ -271,7 +271,7 @@ def test_clinical_fields_of_one_patient_do_not_stay_for_the_next(opened: Opened)
         ui.fuseButton.click()
         assert opened.finish() == "done"
         loaded(opened, 2)
-        ui.caseEdit.setText("")
+        assert ui.caseEdit.text() == "", "the next CT would go into the case of the one before"
         ui.analyseButton.click()
         assert opened.finish() == "done" and ui.caseEdit.text() == "case-2"
         assert ui.ageEdit.text() == "" and ui.sexBox.currentIndex() == 0
@@ -395,3 +395,17 @@ def test_closing_the_panel_leaves_no_thread_and_no_timer(logics, tmp_path: Path)
         made.ui.analyseButton.click()  # a button that is still there does nothing
         assert len(server.jobs) == 1
     until(lambda: not set(threading.enumerate()) - before)
+
+
+def test_entering_the_module_again_leaves_the_views_as_they_are(opened: Opened) -> None:
+    loaded(opened)
+    composite = opened.logics.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode", "Red")
+    with PracticeServer() as server:
+        opened.point_at(server)
+        opened.ui.analyseButton.click()
+        assert opened.finish() == "done"
+    opened.panel.enter()
+    composite.SetForegroundOpacity(0.123)
+    opened.panel.exit()
+    opened.panel.enter()
+    assert composite.GetForegroundOpacity() == 0.123

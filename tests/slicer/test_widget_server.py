@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import stat
@@ -59,6 +60,13 @@ def test_each_trouble_has_words_of_its_own_and_a_remedy(behaviour, token, kind, 
 def test_an_older_server_is_updated_a_newer_one_asks_for_the_extension() -> None:
     assert report_of(Behaviour(protocol=0)).remedy == "Update the server."
     assert report_of(Behaviour(protocol=2)).remedy == "Update the extension."
+
+
+def test_a_connection_that_others_can_read_is_named_so(monkeypatch) -> None:
+    monkeypatch.setattr(server_connection, "needs_consent", lambda url: True)
+    with PracticeServer() as server:
+        report = look(server.url, server.token, consent=True)
+    assert report.ok and "not encrypted" in report.message
 
 
 def test_nothing_listens_there() -> None:
@@ -168,6 +176,8 @@ def test_the_command_is_found_by_setting_by_path_and_by_python(tmp_path: Path) -
     assert local_server.found(str(tmp_path / "absent"), {"PATH": str(tmp_path)}) is None
     assert local_server.found("", {"PATH": str(tmp_path)}) == [str(path)]
     assert local_server.found("", {"PATH": "/nonexistent"}) is None
+    if not all(map(importlib.util.find_spec, ("inference_server", "torch"))):
+        pytest.skip("this Python does not have the package of the server")
     own = tmp_path / "own"
     own.mkdir()
     # No script, but a Python with the package.
