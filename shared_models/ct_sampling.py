@@ -23,7 +23,8 @@ from .ct_prompts import box_map, point_map, strength
 
 PATCH = 71
 _DENSE_HU = -600
-_NONE, _NEGATIVE, _BOX, _INSIDE = 0.12, 0.12, 0.2, 0.3
+_NONE, _NEGATIVE, _BOX, _INSIDE = 0.2, 0.2, 0.2, 0.3
+_LARGE = 0.2  # share that is magnified: whole tumours are larger than the nodules of LIDC
 _CUBE_SHARE = 0.3
 
 
@@ -115,13 +116,18 @@ def _middle(mask: Any) -> Any:
 
 
 def _elsewhere(hu: Any, shadow: Any, known: Any, random: np.random.Generator) -> Any:
-    """A dense pixel well away from the nodule and not far from the middle, or None."""
-    from scipy.ndimage import distance_transform_edt
+    """A dense pixel well away from the nodule and not far from the middle, or None; mostly on a vessel."""
+    from scipy.ndimage import binary_opening, distance_transform_edt
 
     away = distance_transform_edt(~shadow) > 6
     near = np.zeros_like(shadow)
-    near[12:-12, 12:-12] = True
-    places = np.argwhere(away & near & known & (hu > _DENSE_HU))
+    near[8:-8, 8:-8] = True
+    dense = hu > _DENSE_HU
+    wanted = away & near & known & dense
+    if random.random() < 0.75:
+        thin = wanted & ~binary_opening(dense, np.ones((3, 3), bool), iterations=5)
+        wanted = thin if thin.any() else wanted
+    places = np.argwhere(wanted)
     return places[random.integers(len(places))].astype(float) if len(places) else None
 
 
@@ -177,6 +183,7 @@ def drawn(pool: Pool, count: int, side: int, random: np.random.Generator) -> Sam
     none = random.random(count) < _NONE
     # The search reads coarser pixels: it has whole lungs to go through.
     zoom[none] *= random.uniform(0.6, 1.0, int(none.sum()))
+    zoom *= np.where(random.random(count) < _LARGE, random.uniform(1.2, 2.4, count), 1.0)
     for i in range(count):
         middle = _middle(planes.shadow[i])
         elsewhere = None

@@ -129,7 +129,8 @@ def _record(given: argparse.Namespace, started: Optional[dict[str, Any]]) -> dic
         command += f" --start-from {given.start_from}"
     pool, held = Pool.read(given.data, "train"), Pool.read(given.data, "val")
     return {
-        "commit": git_commit(), "command": command, "train_patches": len(pool.hu), "train_cubes": len(pool.cube_hu),
+        "commit": git_commit(), "command": command, "seed": given.seed,
+        "train_patches": len(pool.hu), "train_cubes": len(pool.cube_hu),
         "val_patches": len(held.hu), "val_cubes": len(held.cube_hu), "started_from": started, "history": [],
     }  # fmt: skip
 
