@@ -95,7 +95,7 @@ def markups_node(logics: SceneLogics, ct_node: Any, result: RadiologyResult, nam
     node.CreateDefaultDisplayNodes()
     node.SetAndObserveTransformNodeID(ct_node.GetTransformNodeID())
     for nodule in result.nodules:
-        index = node.AddControlPointWorld(*turned(nodule.centre_lps_mm))
+        index = node.AddControlPointWorld(turned(nodule.centre_lps_mm).tolist())
         node.SetNthControlPointLabel(index, f"{nodule.label}: {probability(nodule.malignancy)}")
         node.SetNthControlPointDescription(index, describe(nodule))
         node.SetNthControlPointAssociatedNodeID(index, ct_node.GetID())

@@ -59,7 +59,7 @@ def volume_of(node: Any) -> CTVolume:
 def series_uid_of(node: Any) -> str:
     """What volume_of() calls the series of a node."""
     source = dicom_source(node)
-    known = node.GetAttribute(SERIES_ATTRIBUTE) if source is None else source.series_uid
+    known = (source.series_uid if source is not None else "") or node.GetAttribute(SERIES_ATTRIBUTE)
     return known or _name(voxels_of(node), affine_of(node, world=False))
 
 

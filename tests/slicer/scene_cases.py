@@ -151,11 +151,11 @@ def radiology(volume: CTVolume, found: tuple[Nodule, ...]) -> RadiologyResult:
     )
 
 
-def empty_case(volume: CTVolume, **other: Any) -> CaseResults:
+def empty_case(volume: CTVolume, case_id: str = "case-1", **other: Any) -> CaseResults:
     """A case whose CT shows no nodule: an abstention, no outline, no map."""
     nothing = LabelVolume(np.zeros(volume.voxels.shape, np.uint8), volume.ijk_to_lps, volume.series_uid)
     fields = {"radiology": radiology(volume, ()), "mask": nothing, "heatmaps": (), "pathology": None, **other}
-    return case(volume, **fields)
+    return case(volume, case_id, **fields)
 
 
 # Where things lie, as MRML itself says; nothing here is of LungXAILib.

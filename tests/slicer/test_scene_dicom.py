@@ -4,9 +4,9 @@ import shutil
 
 import numpy as np
 import pytest
-from LungXAILib import volumes
+from LungXAILib import results, volumes
 from LungXAILib.hierarchy import children, tree
-from scene_cases import lps_to_ras, world_of_voxel
+from scene_cases import empty_case, lps_to_ras, world_of_voxel
 
 from shared_models.contract.errors import BadGeometry, InvalidInput
 from shared_models.contract.values import CTVolume
@@ -92,6 +92,12 @@ def test_two_series_of_one_patient_share_patient_and_study(logics, slab, tmp_pat
     assert (levels.count("Patient"), levels.count("Study")) == (1, 1)
     parents = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in (first, second)}
     assert len(parents) == 1
+    cases = [empty_case(volumes.volume_of(node), node.GetID()) for node in (first, second)]
+    folders = [results.import_case(logics, node, made).folder for node, made in zip((first, second), cases)]
+    assert {hierarchy.GetItemParent(folder) for folder in folders} == parents
+    assert len(set(folders)) == len(results.case_nodes(logics)) == 2
+    with pytest.raises(InvalidInput, match="another CT"):
+        results.import_case(logics, first, cases[1])
 
 
 def test_of_several_series_in_a_folder_the_largest_ct_is_taken(logics, slab, folder) -> None:
