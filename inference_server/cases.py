@@ -7,6 +7,7 @@ A death in between leaves a file that nothing names; the next start removes it.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sqlite3
 import threading
@@ -19,7 +20,7 @@ from shared_models.contract import routes
 from shared_models.contract.errors import InputTooLarge, InvalidInput, OutOfMemory, RequestError, ServerBusy
 
 from .blobs import Blobs, Kept, Written
-from .database import Database, now, unique
+from .database import Database, now, unique, unusable
 from .settings import Settings
 
 UNUSED_VOLUME_HOURS = 24
@@ -44,14 +45,24 @@ class Cases:
 
     Raises
     ------
-    ServerError : another server has the folder.
+    ServerError : another server has the folder, or it cannot be used; see Database.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._db = Database(settings.data_dir)
-        self.blobs = Blobs(settings.data_dir)
         self._files = threading.RLock()  # held while files are adopted or let go, and taken before the database's
+        try:
+            self.blobs = Blobs(settings.data_dir)
+            self._sweep()
+        except BaseException as fault:
+            self._db.close()
+            if isinstance(fault, OSError):
+                raise unusable(os.strerror(fault.errno or 0)) from fault
+            raise
+
+    def _sweep(self) -> None:
+        """Let go of CTs that no case took up, and of files that nothing names."""
         with self._db.change() as db:
             oldest = (datetime.now(timezone.utc) - timedelta(hours=UNUSED_VOLUME_HOURS)).isoformat()
             db.execute(

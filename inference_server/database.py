@@ -13,6 +13,7 @@ Write-ahead log, synchronous=FULL: what was committed is there after kill -9 and
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from shared_models.contract.errors import InvalidInput, ServerError
 from .blobs import disk_full
 
 VERSION = 1
+_RESTORE = "Restore it from a backup, or start with another folder: --data-dir."
 _SCHEMA = """
 CREATE TABLE cases (case_id TEXT PRIMARY KEY, synthetic INTEGER NOT NULL, created TEXT NOT NULL) STRICT;
 CREATE TABLE volumes (sha256 TEXT PRIMARY KEY, bytes INTEGER NOT NULL, created TEXT NOT NULL) STRICT;
@@ -55,6 +57,11 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
+def unusable(why: str) -> ServerError:
+    """The error for a data folder that cannot be written to."""
+    return ServerError(f"The data folder cannot be used: {why}.", "Free disk space, or choose another: --data-dir.")
+
+
 def _lock(path: Path) -> int:
     """Take the data folder for this process; freed by the system however the process ends."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -77,13 +84,29 @@ class Database:
 
     Raises
     ------
-    ServerError : another server has the folder, or a newer version made it.
+    ServerError : another server has the folder, a newer version made it, its record is damaged or missing, or it
+        cannot be written to. Nothing in it is changed then.
     """
 
     def __init__(self, data_dir: Path) -> None:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._handle: Optional[int] = _lock(data_dir / "lock")
+        self._handle: Optional[int] = None
         self._turn = threading.RLock()
+        self._db: Any = None
+        try:
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._handle = _lock(data_dir / "lock")
+            self._open(data_dir)
+        except BaseException as fault:
+            self.close()
+            if isinstance(fault, sqlite3.OperationalError) and re.search("full|open|readonly|locked|I/O", str(fault)):
+                raise unusable(str(fault)) from fault
+            if isinstance(fault, sqlite3.DatabaseError):
+                raise ServerError("The record of this data folder, cases.sqlite, is damaged.", _RESTORE) from fault
+            if isinstance(fault, OSError):
+                raise unusable(os.strerror(fault.errno or 0)) from fault
+            raise
+
+    def _open(self, data_dir: Path) -> None:
         path = data_dir / "cases.sqlite"
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # the log files get the rights of this one
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -92,9 +115,13 @@ class Database:
             self._db.execute(f"PRAGMA {pragma}")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
-            self.close()
             raise ServerError("A newer version of LungXAI made this data folder.", "Update LungXAI.")
+        # What a damaged record does not name would be taken for left over, and swept away.
+        if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("quick_check")
         if version == 0:
+            if any(data_dir.glob("blobs/*/*")):
+                raise ServerError("The data folder holds files, but its record, cases.sqlite, is missing.", _RESTORE)
             with self.change():
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
@@ -102,7 +129,8 @@ class Database:
 
     def close(self) -> None:
         with self._turn:
-            self._db.close()
+            if self._db is not None:
+                self._db.close()
             if self._handle is not None:
                 os.close(self._handle)
                 self._handle = None

@@ -46,9 +46,16 @@ def token_of(data_dir: Path) -> str:
 
     Raises
     ------
-    ServerError : others can read the file, or it holds no token.
+    ServerError : others can read the file, it holds no token, or it cannot be read.
     """
     path = data_dir / TOKEN_FILE
+    try:
+        return _token_in(path)
+    except (OSError, ValueError) as fault:
+        raise ServerError(f"The token in {path} cannot be read.", "Delete it, so that a new one is made.") from fault
+
+
+def _token_in(path: Path) -> str:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -63,6 +70,8 @@ def token_of(data_dir: Path) -> str:
             f"Others on this machine can read the token in {path}.",
             f"Delete it, so that a new one is made; or run: chmod 600 {path}",
         )
+    if not path.is_file():
+        raise ValueError("no regular file")  # a pipe would be waited for
     token = path.read_text().strip()
     if len(token) < _MIN_TOKEN or not token.isascii():
         raise ServerError(f"{path} holds no token.", "Delete it, so that a new one is made.")
