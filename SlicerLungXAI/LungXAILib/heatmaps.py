@@ -85,8 +85,12 @@ def _legend(node: Any) -> None:
     legend.SetAndObservePrimaryDisplayNode(node.GetDisplayNode())
     node.AddAndObserveDisplayNodeID(legend.GetID())
     legend.SetTitleText(f"{label_of(key_of(node))}\n{NOTICE}")
-    legend.SetLabelFormat("%.2g")
     legend.SetNumberOfLabels(5)
+    # Slicer enlarges the words until the longest number fills the bar's width: with short numbers, or at its own width
+    # of 0.15, they would cover the nodule.
+    legend.SetLabelFormat("%4.2g")
+    legend.SetSize(0.06, 0.4)
+    legend.SetPosition(0.985, 0.55)
     legend.SetVisibility(False)
 
 

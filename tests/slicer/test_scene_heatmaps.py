@@ -101,6 +101,8 @@ def test_the_legend_names_method_target_and_the_notice(nodes) -> None:
     assert legend.GetTitleText() == f"Integrated Gradients: malignancy\n{NOTICE}"
     assert legend.GetPrimaryDisplayNode() is nodes.heatmaps[GRADIENTS].GetDisplayNode()
     assert not legend.GetVisibility()  # until its map is shown
+    assert max(legend.GetSize()) <= 0.4  # beside the nodule, not over it
+    assert len(legend.GetLabelFormat() % 8) == 4  # short numbers would be drawn as large as the bar is wide
 
 
 def test_showing_a_map_lays_it_over_the_ct_in_every_view(logics, nodes) -> None:
