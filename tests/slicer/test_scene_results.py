@@ -16,9 +16,7 @@ from scene_cases import (
     ct,
     empty_case,
     heatmap,
-    labels_of,
     lps_to_ras,
-    node_count,
     nodule,
     radiology,
     segment_voxels,
@@ -26,7 +24,7 @@ from scene_cases import (
     world_of_voxel,
 )
 
-from shared_models.contract.errors import BadGeometry, InvalidInput
+from shared_models.contract.errors import InvalidInput
 from shared_models.contract.results import LabelVolume
 from shared_models.contract.values import CLASSES, CTVolume
 
@@ -305,74 +303,6 @@ def test_a_turned_round_grid_is_the_same_grid(logics) -> None:
             value = volumes.voxels_of(node)[5 - k, j, i]
             assert value == given.values[k, j, i]
             assert np.allclose(world_of_voxel(node, (i, j, 5 - k)), lps_to_ras(lps), atol=1e-6)
-
-
-def other_series(volume):
-    return case(ct(volume.ijk_to_lps, uid="another"))
-
-
-def other_shape(volume):
-    return case(CTVolume(volume.voxels[:-1], volume.ijk_to_lps, volume.series_uid))
-
-
-def other_place(volume):
-    affine = np.array(volume.ijk_to_lps)
-    affine[0, 3] += 0.5
-    return case(CTVolume(volume.voxels, affine, volume.series_uid))
-
-
-def map_off_the_grid(volume):
-    affine = np.array(heatmap(volume).index_to_world)
-    affine[:3, 3] += affine[:3, 0] * 0.4
-    return case(volume, heatmaps=(dataclasses.replace(heatmap(volume), index_to_world=affine),))
-
-
-def map_outside(volume):
-    return case(volume, heatmaps=(heatmap(volume, first=(10, 3, 4)),))
-
-
-def more_labels(volume):
-    labels = labels_of(volume)
-    labels[0, 0, 0] = 9
-    return case(volume, mask=LabelVolume(labels, volume.ijk_to_lps, volume.series_uid))
-
-
-def more_nodules(volume):
-    found = tuple(nodule(volume, labels_of(volume), n) for n in (1, 2))
-    third = dataclasses.replace(found[0], label=3)
-    return case(volume, radiology=radiology(volume, (*found, third)))
-
-
-@pytest.mark.parametrize(
-    ("spoiled", "kind", "words"),
-    [
-        (other_series, InvalidInput, "another CT"),
-        (other_shape, BadGeometry, "do not fit"),
-        (other_place, BadGeometry, "moved"),
-        (map_off_the_grid, BadGeometry, "not on the CT's grid"),
-        (map_outside, BadGeometry, "reaches out"),
-        (more_labels, InvalidInput, "do not belong"),
-        (more_nodules, InvalidInput, "do not belong"),
-    ],
-)
-def test_a_case_that_does_not_fit_is_refused_and_changes_nothing(logics, spoiled, kind, words) -> None:
-    node, volume = placed_ct(logics, AFFINES["oblique"])
-    kept = results.import_case(logics, node, case(volume))
-    before, text = node_count(logics), kept.record.GetText()
-    with pytest.raises(kind, match=words) as refused:
-        results.import_case(logics, node, spoiled(volume))
-    assert refused.value.remedy
-    assert node_count(logics) == before
-    [still] = results.case_nodes(logics)
-    assert still.record.GetText() == text
-
-
-def test_a_case_of_mixed_images_cannot_be_made() -> None:
-    volume = ct()
-    with pytest.raises(InvalidInput, match="different images"):
-        case(volume, heatmaps=(heatmap(ct(uid="another")),))
-    with pytest.raises(InvalidInput, match="explain the same"):
-        case(volume, heatmaps=(heatmap(volume), heatmap(volume)))
 
 
 def test_an_empty_heatmap_is_kept_but_draws_nothing(logics, complaints) -> None:
