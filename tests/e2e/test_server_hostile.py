@@ -3,12 +3,14 @@
 import json
 import socket
 import time
+from pathlib import Path
 
 import pytest
-from fake_server import ct, fake_server, raw, until
+from fake_server import ct, fake_server, raw, tiles, until
 
 from shared_models.contract import errors, routes
 from shared_models.contract.client import Client
+from shared_models.contract.codec import encode
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +184,37 @@ def test_a_fault_of_a_route_is_answered_in_our_form(server, client) -> None:
     assert refusal(answer)[0] == 500
     until(lambda: "GET /v1/cases/{case_id}/radiology/mask 500" in server.log.read_text())
     assert "Traceback" not in server.log.read_text()
+
+
+# A disk that turns bits over
+
+
+def turn_a_bit(data_dir: Path, size: int, place: int) -> None:
+    """In the stored file of this size."""
+    (path,) = [p for p in data_dir.glob("blobs/*/*") if p.stat().st_size == size]
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_bit_that_turned_over_is_an_error_and_not_a_wrong_answer(tmp_path) -> None:
+    with fake_server(tmp_path) as (url, token), Client(url, token) as own:
+        case_id, volume = own.create_case(), ct(shape=(5, 16, 16))
+        size = len(own._request("GET", routes.volume(own.put_volume(volume))).content)
+        turn_a_bit(tmp_path, size, 90)
+        with pytest.raises(errors.ServerError, match="damaged or gone"):
+            own.wait(own.radiology(case_id, own.put_volume(volume)))
+        own.wait(own.radiology(case_id, own.put_volume(volume)))  # sent again, as the remedy says
+
+        own.put_tiles(case_id, tiles(3))
+        turn_a_bit(tmp_path, len(encode(tiles(3))), -1)
+        with pytest.raises(errors.ServerError, match="damaged or gone"):
+            own.wait(own.pathology(case_id, "s"))
+        own.put_tiles(case_id, tiles(3))
+        own.wait(own.pathology(case_id, "s"))
+
+        body = own._request("GET", routes.case(case_id, "radiology")).content
+        turn_a_bit(tmp_path, len(body), body.index(b"0.7"))
+        for ask in (own.radiology_result, own.fuse, own.report):
+            with pytest.raises(errors.ServerError, match="damaged or gone"):
+                ask(case_id)
