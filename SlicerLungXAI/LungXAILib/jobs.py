@@ -38,7 +38,7 @@ class Question:
     ----------
     case_id : the case that it belongs to; empty makes a new one
     synthetic : the CT is drawn, not scanned
-    points_lps_mm, boxes_lps_mm : nodules that the user pointed at; without any, the whole lung is searched
+    points_lps_mm, boxes_lps_mm : nodules that the user pointed at; the whole lung is searched in any case
     explain : heatmap methods
     """
 

@@ -45,7 +45,7 @@ METHOD_CHECKS: Mapping[str, str] = {
     "smoothgrad": "smoothgradCheck",
 }
 TICK_MS = 40
-_WHOLE_LUNG, _THIS_NODULE = 0, 1
+_THIS_NODULE = 1  # place in scopeBox
 _RED, _GREEN, _GREY = "#b00020", "#1b7837", "palette(window-text)"
 
 

@@ -5,17 +5,23 @@ Pump   starts work, and hands over its news when drained
 
 Work does HTTP, packing and unpacking, and nothing else: MRML and Qt belong to the main thread, which calls drain() from
 a timer. The thread lives as long as its work, so nothing is left behind when nothing is done.
+
+An application may keep the interpreter to itself while its event loop runs (PythonQt can be built so): then no thread
+but the main one gets on, unless the main one waits for it. The pump notices, and each drain() gives way for a moment.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from shared_models.contract.errors import Cancelled, LungXAIError
 
 Work = Callable[["Talk"], Any]
+# With these a window is never held up for as long as anyone would notice.
+_NAP_S, _JUDGED_AFTER_S, GIVE_WAY_S = 0.001, 0.03, 0.025
 
 
 class Talk:
@@ -71,6 +77,9 @@ class Pump:
         self._talk: Optional[Talk] = None
         self._thread: Optional[threading.Thread] = None
         self._ended: list[Ended] = []
+        self._begun = 0.0
+        self._free = threading.Event()
+        self._kept: Optional[bool] = None
 
     @property
     def busy(self) -> bool:
@@ -86,10 +95,13 @@ class Pump:
         """
         if self.busy:
             raise RuntimeError("one piece of work at a time")
-        talk, ended = Talk(), []
-        self._talk, self._ended = talk, ended
+        talk, ended, free = Talk(), [], threading.Event()
+        self._talk, self._ended, self._free, self._kept = talk, ended, free, None
+        self._begun = time.monotonic()
 
         def run() -> None:
+            time.sleep(_NAP_S)  # lets go of the interpreter; it comes back only where the event loop lets go too
+            free.set()
             try:
                 ended.append(Ended(value=work(talk)))
             except BaseException as fault:  # carried to the main thread, which shows or logs it
@@ -104,9 +116,16 @@ class Pump:
             self._talk.stop()
 
     def drain(self) -> tuple[Optional[tuple[str, float]], Optional[Ended]]:
-        """(stage and fraction, or None; how the work ended, or None while it goes on). Never waits."""
+        """(stage and fraction, or None; how the work ended, or None while it goes on).
+
+        Never waits for the work; where the application keeps the interpreter it gives way for GIVE_WAY_S.
+        """
         if self._talk is None:
             return None, None
+        if self._kept is None and time.monotonic() - self._begun > _JUDGED_AFTER_S:
+            self._kept = not self._free.is_set()
+        if self._kept and self._thread is not None:
+            self._thread.join(GIVE_WAY_S)
         news = self._talk.latest()
         if not self._ended:
             return news, None

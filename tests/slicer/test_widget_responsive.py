@@ -6,6 +6,7 @@ Counted as a fraction, because a busy machine delays a tick now and then whateve
 
 from __future__ import annotations
 
+import ctypes
 import time
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from fake_server import fake_server
 from LungXAILib import jobs
+from LungXAILib.practice_server import PracticeServer
+from LungXAILib.pump import GIVE_WAY_S, Talk
 from LungXAILib.server_connection import Address
 from LungXAILib.workflow import DONE, Errand, Workflow
 
@@ -76,3 +79,39 @@ def test_the_measure_sees_a_thread_that_holds_the_interpreter() -> None:
     workflow = Workflow()
     late, _ = lateness(workflow, Errand("numbers", lambda: holding))
     assert workflow.state == DONE and max(late) > LATE_S
+
+
+@pytest.mark.skipif(not hasattr(ctypes.PyDLL(None), "usleep"), reason="this C library has no usleep")
+def test_work_gets_on_though_the_event_loop_keeps_the_interpreter() -> None:
+    """An event loop like that of a PythonQt without thread support: no thread runs but while a slot waits for it."""
+    keeping = ctypes.PyDLL(None).usleep  # unlike CDLL, PyDLL does not let go of the interpreter
+    volume = CTVolume(large_ct().voxels[:60], np.diag([0.7, 0.7, 1.0, 1.0]), "some of it")
+    workflow, got, spent = Workflow(), [], []
+    with PracticeServer() as practice:
+        address = Address(practice.url, practice.token)
+        workflow.start([Errand("CT", lambda: jobs.analyse(address, volume, jobs.Question()), got.append)])
+        for _ in range(4000):
+            keeping(40_000)
+            before = time.perf_counter()
+            workflow.tick()
+            spent.append(time.perf_counter() - before)
+            if not workflow.busy:
+                break
+    assert workflow.state == DONE and len(got) == 1, workflow.stage
+    assert np.mean(np.array(spent) > LATE_S) <= MAX_LATE
+
+
+def test_nobody_waits_where_threads_run_by_themselves() -> None:
+    workflow = Workflow()
+    spent = []
+
+    def slow(talk: Talk) -> None:
+        talk.wait(0.5)
+
+    workflow.start([Errand("x", lambda: slow)])
+    while workflow.busy:
+        time.sleep(TICK_S)
+        before = time.perf_counter()
+        workflow.tick()
+        spent.append(time.perf_counter() - before)
+    assert np.median(spent) < GIVE_WAY_S / 4
