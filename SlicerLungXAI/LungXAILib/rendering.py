@@ -259,7 +259,7 @@ def fit_three_d(view: Any, ct_node: Any) -> None:
     ct_node.GetRASBounds(bounds)
     camera = view.get_camera_node()
     centre = [(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)]
-    far = 2.1 * max(bounds[2 * axis + 1] - bounds[2 * axis] for axis in range(3))
+    far = 2.35 * max(bounds[2 * axis + 1] - bounds[2 * axis] for axis in range(3))
     camera.SetFocalPoint(*centre)
     camera.SetPosition(centre[0] - 0.35 * far, centre[1] + 0.88 * far, centre[2] + 0.32 * far)
     camera.SetViewUp(0.0, 0.0, 1.0)

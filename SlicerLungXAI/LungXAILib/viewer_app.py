@@ -39,6 +39,7 @@ from .text import tr
 from .viewer import NO_HEATMAP, heat_ramp, opened
 
 _FPS, _MOVING_QUALITY, _STILL_QUALITY = 20.0, 70, 95
+_SAME_MM = 2e-3
 _WINDOW_LABELS = {"lung": "Lung", "mediastinum": "Mediastinum"}
 # Only files of this machine: nothing is loaded from, or sent to, anywhere else.
 _POLICY = (
@@ -176,11 +177,13 @@ class ViewerApp:
                 "notes": viewer.notes(),
                 "made": viewer.case.made,
                 "said": "",
+                **{f"place_{plane}": None for plane in PLANES},
             }
         )
         state.change("heat", "opacity", "threshold", "outlines", "ct_window")(self._show)
         state.change("slices_in_3d")(self._slices_in_3d)
-        for name, call in (("jump", self.jump), ("moved", self._moved), ("whole", self._whole)):
+        state.change(*(f"place_{plane}" for plane in PLANES))(self._move)
+        for name, call in (("jump", self.jump), ("whole", self._whole)):
             self.server.trigger(name)(call)
         self._show()
         self._slices_in_3d()
@@ -214,8 +217,11 @@ class ViewerApp:
         self._read_places()
         self._draw()
 
-    def _moved(self, plane: str, place_mm: float) -> None:
-        self.slices[plane].set_slice_value(float(place_mm))
+    def _move(self, **_: Any) -> None:
+        for plane, view in self.slices.items():
+            wanted = self.server.state[f"place_{plane}"]
+            if wanted is not None and abs(float(wanted) - view.get_slice_value()) > _SAME_MM:
+                view.set_slice_value(float(wanted))
         self._draw()
 
     def _whole(self, name: str) -> None:
@@ -231,13 +237,16 @@ class ViewerApp:
         if width != self._legend_for_px:
             self._legend_for_px = width
             show_legends(self.viewer.logics, [self.slices["Axial"]])
-        places, ranges, readings = {}, {}, {}
-        for plane, view in self.slices.items():
-            low, high = view.get_slice_range()
-            places[plane], ranges[plane] = round(view.get_slice_value(), 2), [low, high, view.get_slice_step()]
-            readings[plane] = place_mm(view)
+        ranges, readings = {}, {}
         with self.server.state as state:
-            state.update({"places": places, "ranges": ranges, "readings": readings})
+            for plane, view in self.slices.items():
+                place = view.get_slice_value()
+                # What the page itself has set is not sent back: a slider that moves on would be pulled back to it.
+                if state[f"place_{plane}"] is None or abs(float(state[f"place_{plane}"]) - place) > _SAME_MM:
+                    state[f"place_{plane}"] = round(place, 3)
+                low, high = view.get_slice_range()
+                ranges[plane], readings[plane] = [low, high, view.get_slice_step()], place_mm(view)
+            state.update({"ranges": ranges, "readings": readings})
 
     def _draw(self) -> None:
         for view in self.views():
@@ -279,7 +288,7 @@ class ViewerApp:
         )
         return server.start(
             port=port, host=host, open_browser=False, show_connection_info=False, timeout=0, exec_mode=exec_mode,
-            disable_logging=True,
+            disable_logging=True, thread=exec_mode != "main",  # signals belong to whoever owns the loop
         )  # fmt: skip
 
     def close(self) -> None:
