@@ -24,6 +24,7 @@ from .slide_tiff import MAX_SIDE_PX, TiffLevels, check_tiff, is_tiff
 MIN_MPP, MAX_MPP = 0.05, 20.0
 MAX_PICTURE_PX = 100_000_000
 _MAX_READ_PX = 32_000_000
+_MAX_OVERVIEW_PX = 4_000_000_000  # read in whole for the thumbnail; more takes many minutes
 _CHUNK_PX = 2048
 _REMEDY_FILE = "Copy the file again from the scanner or the archive; it may be incomplete."
 _REMEDY_MPP = "Give the micrometres per pixel with --mpp (about 0.25 for a 40x scan, 0.5 for a 20x scan)."
@@ -110,11 +111,20 @@ class Slide:
         """The whole slide, its longer side ``max_px`` or the slide's own; uint8 (h, w, 3), RGB.
 
         Read in pieces, so that a slide without a pyramid takes no more memory than one with it.
+
+        Raises
+        ------
+        InputTooLarge : the slide is so large that it needs a pyramid.
         """
         scale = min(1.0, max_px / max(self.dimensions))
         out_w, out_h = (max(1, round(side * scale)) for side in self.dimensions)
         answer = np.empty((out_h, out_w, 3), np.uint8)
         level = self._level_for(1 / scale)
+        if self._sizes[level][0] * self._sizes[level][1] > _MAX_OVERVIEW_PX:
+            raise InputTooLarge(
+                f"The slide has no small copy of itself, and {self._sizes[level][0]} x {self._sizes[level][1]} pixels.",
+                "Convert it to a tiled, pyramidal TIFF, for example with `vips tiffsave --tile --pyramid`.",
+            )
         step = max(1, int(_CHUNK_PX * out_w / self._sizes[level][0]))
         px, py = self.dimensions[0] / out_w, self.dimensions[1] / out_h
         for top in range(0, out_h, step):
@@ -242,6 +252,8 @@ def open_slide(path: Union[str, os.PathLike[str]], mpp: Optional[float] = None) 
     file = Path(path)
     if not file.exists():
         raise InvalidInput(f"There is no file {file.name}.", "Check the path.")
+    if not (file.is_file() or file.is_dir()):
+        raise InvalidInput(f"{file.name} is no file.", "Choose the slide's file.")  # a pipe would be waited for
     levels, sizes, said = _levels(file)
     try:
         return Slide(levels, sizes, _checked_mpp(said, mpp), file.name.split(".")[0] or file.name)

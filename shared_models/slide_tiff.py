@@ -6,11 +6,15 @@ Level          one level: size and its block grid
 
 A strip is a tile as wide as the picture. A block is decoded into exactly the bytes that the header declares, never
 more; a block that is not there (length 0, as scanners write glass) is white.
+
+tifffile reads headers only. Its own grouping of pages into pictures is not used: for OME-TIFF it takes the XML at its
+word, and with it a billion planes, or pixels of another file that the XML names.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -25,6 +29,9 @@ from .contract.values import Array
 
 MAX_SIDE_PX = 1_000_000
 MAX_BLOCK_BYTES = 64 << 20
+MAX_BLOCKS = 8_000_000
+MAX_PAGES = 512
+_MAX_XML = 8 << 20
 _CACHE_BYTES = 64 << 20
 _NONE, _JPEG, _ZLIB = (1,), (7,), (8, 32946)
 _RGB, _YCBCR = 2, 6
@@ -59,21 +66,34 @@ def check_page(page: Any) -> None:
     width, height = int(page.imagewidth), int(page.imagelength)
     if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
         raise InputTooLarge(f"The slide claims to be {width} x {height} pixels.", _BROKEN)
-    block_w, block_h = block_size(page)
+    check_blocks(page)
     samples = int(page.samplesperpixel)
-    if block_w * block_h * max(samples, 1) * max(int(page.bitspersample) // 8, 1) > MAX_BLOCK_BYTES:
-        raise InputTooLarge(
-            f"The slide is stored in blocks of {block_w} x {block_h} pixels, too large to be read piece by piece.",
-            "Convert it to a tiled, pyramidal TIFF, for example with `vips tiffsave --tile --pyramid`.",
-        )
-    if block_w < 1 or block_h < 1:
-        raise InvalidInput("The slide's blocks have no size.", _BROKEN)
     if int(page.bitspersample) != 8:
         raise InvalidInput(f"The slide has {page.bitspersample} bits per colour; 8 are needed.", _CONVERT)
     if samples not in (3, 4) or int(page.photometric) not in (_RGB, _YCBCR):
         raise InvalidInput("The slide is not an RGB picture (it may be fluorescence, or in grey).", _CONVERT)
     if int(page.planarconfig) != 1:
         raise InvalidInput("The slide stores red, green and blue apart.", _CONVERT)
+
+
+def check_blocks(page: Any) -> None:
+    """Judge how a page is stored, whatever it shows.
+
+    Raises
+    ------
+    InputTooLarge : one block is larger than should be held in memory, or there are more than any real slide has.
+    InvalidInput : blocks without a size.
+    """
+    block_w, block_h = block_size(page)
+    if block_w * block_h * max(int(page.samplesperpixel), 1) * max(int(page.bitspersample) // 8, 1) > MAX_BLOCK_BYTES:
+        raise InputTooLarge(
+            f"The slide is stored in blocks of {block_w} x {block_h} pixels, too large to be read piece by piece.",
+            "Convert it to a tiled, pyramidal TIFF, for example with `vips tiffsave --tile --pyramid`.",
+        )
+    if block_w < 1 or block_h < 1:
+        raise InvalidInput("The slide's blocks have no size.", _BROKEN)
+    if -(-int(page.imagewidth) // block_w) * -(-int(page.imagelength) // block_h) > MAX_BLOCKS:
+        raise InputTooLarge("The slide is stored in more pieces than any real one.", _BROKEN)
 
 
 def block_size(page: Any) -> tuple[int, int]:
@@ -84,7 +104,7 @@ def block_size(page: Any) -> tuple[int, int]:
 
 
 def opened(path: Path) -> Any:
-    """A tifffile.TiffFile whose first page and description were judged.
+    """A tifffile.TiffFile whose first page, description, and number and blocks of pages were judged.
 
     Raises
     ------
@@ -92,16 +112,19 @@ def opened(path: Path) -> Any:
     """
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # it logs a line a page, and names the file
     try:
-        tif = tifffile.TiffFile(path)
+        tif = tifffile.TiffFile(path, is_ome=False)
     except Exception as fault:  # tifffile raises many kinds for a broken header
         raise InvalidInput("The slide's file cannot be read.", _BROKEN) from fault
     try:
         page = tif.pages[0]
         check_page(page)
-        # Judged before tifffile parses it as OME-XML.
-        if "<!DOCTYPE" in (page.description or "") or "<!ENTITY" in (page.description or ""):
+        description = page.description or ""
+        if "<!DOCTYPE" in description or "<!ENTITY" in description or len(description) > _MAX_XML:
             raise InvalidInput("The slide's description holds XML that slides do not have.", _BROKEN)
+        for other in pages(tif)[1:]:
+            check_blocks(other)
     except (InvalidInput, InputTooLarge):
         tif.close()
         raise
@@ -111,8 +134,24 @@ def opened(path: Path) -> Any:
     return tif
 
 
+def pages(tif: Any) -> list[Any]:
+    """The pages of a file, without their sub-pages.
+
+    Raises
+    ------
+    InputTooLarge : more than any slide has; a chain of pages may be as long as its file, or lead back into itself.
+    """
+    found = []
+    for index in range(MAX_PAGES + 1):
+        try:
+            found.append(tif.pages[index])
+        except IndexError:
+            return found
+    raise InputTooLarge(f"The file holds more than {MAX_PAGES} pictures.", _CONVERT)
+
+
 def check_tiff(path: Path) -> None:
-    """Judge the first page of a TIFF without reading pixels; raises as opened()."""
+    """Judge a TIFF without reading pixels; raises as opened()."""
     opened(path).close()
 
 
@@ -137,7 +176,7 @@ class TiffLevels:
         self._tif = opened(path)
         try:
             self.levels = self._read_levels()
-            self.mpp = _ome_mpp(self._tif) or _tag_mpp(self.levels[0].page)
+            self.mpp = _ome_mpp(self._tif.pages[0].description) or _tag_mpp(self.levels[0].page)
         except (InvalidInput, InputTooLarge):
             self._tif.close()
             raise
@@ -149,12 +188,18 @@ class TiffLevels:
         self._held = 0
 
     def _read_levels(self) -> list[Level]:
-        series = max(self._tif.series, key=lambda s: max(s.shape))
-        if len(series.pages) > 1:
+        there = pages(self._tif)
+        first = max(there, key=lambda p: p.imagewidth * p.imagelength)
+        size = (first.imagewidth, first.imagelength)
+        if sum((p.imagewidth, p.imagelength) == size and not p.is_reduced for p in there) > 1:
             raise InvalidInput("The slide has several focus planes, times or channels.", _CONVERT)
+        small = [p for p in there if p is not first and p.is_reduced]
+        if len(first.subifds or ()) > MAX_PAGES:
+            raise InputTooLarge(f"The file holds more than {MAX_PAGES} pictures.", _CONVERT)
+        if first.subifds:
+            small += [first.pages[index] for index in range(len(first.subifds))]
         found = []
-        for level in series.levels:
-            page = level.keyframe
+        for page in [first, *(p for p in small if _same_picture(p, size))]:
             check_page(page)
             if int(page.compression) not in (*_NONE, *_JPEG, *_ZLIB) or int(page.predictor) not in (1, 2):
                 raise InvalidInput(f"The slide's compression ({page.compression.name}) is not known here.", _CONVERT)
@@ -218,6 +263,13 @@ class TiffLevels:
         return block
 
 
+def _same_picture(page: Any, size: tuple[int, int]) -> bool:
+    """Whether a page has the shape of the whole; a label or a macro has not."""
+    width, height = int(page.imagewidth), int(page.imagelength)
+    scale = size[0] / max(width, 1)
+    return scale > 1 and abs(size[1] / scale - height) <= 2 + 0.01 * height
+
+
 def _decoded(data: bytes, page: Any, shape: tuple[int, int, int]) -> Array:
     """uint8 (h, w, 3) of one block; raises InvalidInput unless it is exactly as large as declared."""
     size = shape[0] * shape[1] * shape[2]
@@ -249,17 +301,17 @@ def _jpeg(data: bytes, page: Any, shape: tuple[int, int, int]) -> Array:
         if picture.size != (shape[1], shape[0]) or picture.mode != "RGB":  # before it is decoded
             raise InvalidInput("A part of the slide is not what the file says.", _BROKEN)
         return np.asarray(picture)
-    except (OSError, ValueError, SyntaxError) as fault:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
         raise InvalidInput("A part of the slide is damaged.", _BROKEN) from fault
 
 
-def _ome_mpp(tif: Any) -> Optional[tuple[float, float]]:
+def _ome_mpp(description: str) -> Optional[tuple[float, float]]:
     """(x, y) from the first picture's Pixels element; None where it or its unit is missing or unknown."""
-    if not tif.is_ome:
+    if not description.rstrip().endswith("OME>"):
         return None
     try:
-        root = ElementTree.fromstring(tif.ome_metadata)
-    except ElementTree.ParseError:
+        root = ElementTree.fromstring(description)
+    except (ElementTree.ParseError, ValueError):
         return None
     for element in root.iter():
         if element.tag.rpartition("}")[2] == "Pixels":
