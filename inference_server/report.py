@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, heat_colour
+from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, METHOD_LABELS, heat_colour
 from shared_models.contract.results import (
     FusionResult,
     Heatmap,
@@ -30,14 +30,6 @@ from .report_charts import contribution_chart, percent, probability_chart
 
 MOST_NODULES = 5
 _TEMPLATES = Path(__file__).parent / "templates"
-_METHOD_NAMES = {
-    "gradcam": "Grad-CAM",
-    "gradcam_pp": "Grad-CAM++",
-    "integrated_gradients": "Integrated Gradients",
-    "occlusion": "Occlusion",
-    "saliency": "Saliency",
-    "smoothgrad": "SmoothGrad",
-}
 
 
 def render(
@@ -82,7 +74,7 @@ def render(
         clinical=None if clinical is None else _clinical(clinical),
         provenance=_provenance(radiology, pathology, fusion),
         maps=[
-            (_METHOD_NAMES[method], heatmap.modality, heatmap.target, heatmap.parameters)
+            (METHOD_LABELS[method], heatmap.modality, heatmap.target, heatmap.parameters)
             for maps in (ct_heatmaps, slide_heatmaps)
             for method, heatmap in maps.items()
         ],
@@ -112,7 +104,7 @@ def _ct(
         shape = (volume.voxels.shape[0], volume.voxels.shape[1], volume.voxels.shape[2])
         for method, heatmap in maps.items():
             values = placed(heatmap.values, heatmap.index_to_world, shape, volume.ijk_to_lps)
-            whole[_METHOD_NAMES[method]] = (values, float(heatmap.values.max()))
+            whole[METHOD_LABELS[method]] = (values, float(heatmap.values.max()))
     rows = []
     for nodule in result.nodules:
         x, y, z = nodule.centre_lps_mm
@@ -164,7 +156,7 @@ def _slide(
             "classes": ("Each tile in the colour of its likeliest class", "Likeliest class of each tile"),
         }
         if first is not None:
-            name = _METHOD_NAMES[first.method]
+            name = METHOD_LABELS[first.method]
             target = CLASS_LABELS.get(first.target, first.target)
             words["heatmap"] = (f"{name} heatmap over the slide", f"{name}: what speaks for {target.lower()}")
         images = [(pictures.data_uri(found[key]), *text) for key, text in words.items()]

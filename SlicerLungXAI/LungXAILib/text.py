@@ -11,20 +11,12 @@ from __future__ import annotations
 import functools
 from typing import Callable, Optional
 
+from shared_models.contract.colours import METHOD_LABELS
+
 CONTEXT = "LungXAI"
 NOTICE = "Research use only, not a diagnosis."
 NOT_ASSESSED = "not assessed"
-METHOD_NAMES = {
-    "gradcam": "Grad-CAM",
-    "gradcam_pp": "Grad-CAM++",
-    "integrated_gradients": "Integrated Gradients",
-    "occlusion": "Occlusion",
-    "saliency": "Saliency",
-    "smoothgrad": "SmoothGrad",
-    "blend": "Blend",
-}
-
-
+METHOD_NAMES = {**METHOD_LABELS, "blend": "Blend"}
 
 @functools.lru_cache(maxsize=1)
 def _translator() -> Callable[[str, str], str]:

@@ -2,6 +2,7 @@
 
 CLASS_COLOURS   class to (red, green, blue), 0 to 255; told apart by colour-blind readers
 CLASS_LABELS    class to the words that a reader sees
+METHOD_LABELS   heatmap method to the name that readers know it by
 NOT_ASSESSED    grey, for a class or a tile without an answer
 heat_colour()   a fraction of a map's scale as a colour
 
@@ -27,6 +28,14 @@ CLASS_LABELS: dict[str, str] = {
     "large_cell": "Large cell carcinoma",
     "small_cell": "Small cell carcinoma",
     "normal": "Normal",
+}
+METHOD_LABELS: dict[str, str] = {
+    "gradcam": "Grad-CAM",
+    "gradcam_pp": "Grad-CAM++",
+    "integrated_gradients": "Integrated Gradients",
+    "occlusion": "Occlusion",
+    "saliency": "Saliency",
+    "smoothgrad": "SmoothGrad",
 }
 NOT_ASSESSED: RGB = (153, 153, 153)
 

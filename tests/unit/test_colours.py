@@ -6,7 +6,8 @@ from itertools import combinations
 
 import pytest
 
-from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, heat_colour
+from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, METHOD_LABELS, heat_colour
+from shared_models.contract.results import METHODS
 from shared_models.contract.values import CLASSES
 
 
@@ -16,7 +17,7 @@ def _luminance(colour: tuple[int, int, int]) -> float:
 
 
 def test_every_class_has_its_own_colour_and_name() -> None:
-    assert tuple(CLASS_COLOURS) == CLASSES and tuple(CLASS_LABELS) == CLASSES
+    assert tuple(CLASS_COLOURS) == CLASSES and tuple(CLASS_LABELS) == CLASSES and tuple(METHOD_LABELS) == METHODS
     for one, other in combinations(CLASS_COLOURS.values(), 2):
         assert sum((a - b) ** 2 for a, b in zip(one, other)) ** 0.5 > 60
 
