@@ -8,10 +8,14 @@ a timer. The thread lives as long as its work, so nothing is left behind when no
 
 An application may keep the interpreter to itself while its event loop runs (PythonQt can be built so): then no thread
 but the main one gets on, unless the main one waits for it. The pump notices, and each drain() gives way for a moment.
+
+Python's garbage collector runs in whichever thread happens to trigger it, and would then destroy widgets and MRML nodes
+there, which crashes the application. While there is work it is switched off, and drain() collects in its stead.
 """
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from dataclasses import dataclass
@@ -80,6 +84,7 @@ class Pump:
         self._begun = 0.0
         self._free = threading.Event()
         self._kept: Optional[bool] = None
+        self._collects = False
 
     @property
     def busy(self) -> bool:
@@ -107,6 +112,8 @@ class Pump:
             except BaseException as fault:  # carried to the main thread, which shows or logs it
                 ended.append(Ended(fault=fault))
 
+        self._collects = gc.isenabled()
+        gc.disable()
         self._thread = threading.Thread(target=run, name="LungXAI", daemon=True)
         self._thread.start()
 
@@ -126,6 +133,8 @@ class Pump:
             self._kept = not self._free.is_set()
         if self._kept and self._thread is not None:
             self._thread.join(GIVE_WAY_S)
+        if self._collects:
+            gc.collect(0)
         news = self._talk.latest()
         if not self._ended:
             return news, None
@@ -143,6 +152,9 @@ class Pump:
         return thread is None or not thread.is_alive()
 
     def _forget(self) -> None:
+        if self._collects:
+            self._collects = False
+            gc.enable()
         self._talk, self._thread, self._ended = None, None, []
 
 

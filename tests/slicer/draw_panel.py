@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Callable
 
 if __name__ == "__main__":
     _REPO = Path(__file__).parents[2]
@@ -26,8 +27,13 @@ CAPTION = "Drawn by PySide6 with stand-in widgets, not by 3D Slicer. Synthetic C
 _WIDTH = 480
 
 
-def draw(path: Path) -> None:
-    """Analyse the synthetic CT, fuse, and save a picture of the panel."""
+def draw(path: Path, look: Callable[[Opened], None] = lambda opened: None) -> None:
+    """Analyse the synthetic CT, fuse, and save a picture of the panel.
+
+    Parameters
+    ----------
+    look : called with the panel before it is closed
+    """
     from PySide6 import QtGui, QtWidgets
 
     logics = SceneLogics.headless()
@@ -69,8 +75,9 @@ def draw(path: Path) -> None:
             pen.end()
             path.parent.mkdir(parents=True, exist_ok=True)
             assert whole.save(str(path)), path
+            look(opened)
         finally:
-            panel.close()
+            opened.close()
             logics.scene.Clear(True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 from typing import Any, Callable
@@ -43,8 +44,14 @@ class Opened:
 
     def finish(self) -> str:
         """Run the timer's slot until nothing is under way; the state."""
-        until(lambda: not self.panel.workflow.busy, self.panel.tick)
+        until(lambda: not self.panel.workflow.busy, self.panel.tick, 300.0)
         return self.panel.workflow.state
+
+    def close(self) -> None:
+        """Take it down, and let nothing of it be destroyed later by some other thread."""
+        self.panel.close()
+        self.widget.deleteLater()
+        gc.collect()
 
 
 def on_node_chosen(widget: Any, callback: Any) -> Any:

@@ -28,8 +28,7 @@ ALWAYS_FREE = ("testButton", "startServerButton", "analyseButton", "batchButton"
 def opened(logics, tmp_path: Path):
     made = Opened(logics, tmp_path / "server")
     yield made
-    made.panel.close()
-    made.widget.deleteLater()
+    made.close()
 
 
 def loaded(opened: Opened, seed: int = 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 
@@ -257,6 +258,33 @@ def test_a_pump_that_does_nothing_has_no_thread_and_no_news() -> None:
     talk.stop()
     with pytest.raises(Cancelled):
         talk.wait(10.0)
+
+
+def test_what_became_garbage_is_never_destroyed_in_the_works_thread() -> None:
+    """A widget or a node in a cycle, let go of while work runs: another thread must not be the one that destroys it."""
+    where = []
+
+    class Widget:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            where.append(threading.current_thread())
+
+    def busy(talk: Talk) -> int:
+        kept = [[n] for n in range(200_000)]  # far more than sets off a collection
+        return len(kept)
+
+    workflow = Workflow()
+    assert gc.isenabled()
+    workflow.start([Errand("x", lambda: busy)])
+    assert not gc.isenabled()
+    for _ in range(100):
+        Widget()
+    until(lambda: not workflow.busy, workflow.tick)
+    assert gc.isenabled()
+    gc.collect()
+    assert len(where) == 100 and set(where) == {threading.main_thread()}
 
 
 def test_points_reclassification_clinical_fields_and_report() -> None:
