@@ -1,16 +1,18 @@
 # demo   make the environment, run a synthetic case, say where to look (out/)
 # test   make the environment, then run every test       check  ruff, mypy strict
 # test39 the contract under Python 3.9 and numpy 1.26, as in Slicer 5.8 (PYTHON39=...; skipped where there is none)
+# wheels every package into wheels/, for a machine without internet: there, make demo PIP_ARGS='--no-index --find-links wheels'
 # bench  the fast ways beside the plain ones, as ratios   clean  remove the environment
 PYTHON ?= python3.11
 PYTHON39 ?= $(firstword $(shell ls $(HOME)/.pyenv/versions/3.9*/bin/python3.9 2>/dev/null) python3.9)
+PIP_ARGS ?=
 VENV := .venv
 # Those that need no more than Slicer 5.8's own Python has.
 TESTS39 := tests/contract
-.PHONY: demo test test39 check bench clean
+.PHONY: demo test test39 check wheels bench clean
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --editable '.[dev]'
 	touch $@
 demo: $(VENV)/.ready
 	$(VENV)/bin/lungxai demo --out out
@@ -25,6 +27,8 @@ test39:
 check: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+wheels: $(VENV)/.ready
+	$(VENV)/bin/pip download --quiet --disable-pip-version-check --dest wheels '.[dev]' 'setuptools>=69' wheel
 bench: $(VENV)/.ready
 	$(VENV)/bin/python -m tests.bench
 clean:
