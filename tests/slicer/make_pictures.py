@@ -79,7 +79,7 @@ def _views(folder: Path, ct: Optional[Path], near_mm: Optional[float] = None) ->
 
     logics = SceneLogics.headless()
     case, node = _case(logics, folder, ct)
-    words = ["SYNTHETIC CASE"] if case.synthetic else ["Lung-PET-CT-Dx A0001, CC BY 4.0"]
+    words = ["SYNTHETIC CASE"] if case.synthetic else ["A0001, CC BY 4.0"]
     views = rendering.Views(logics, (_TILE_PX, _TILE_PX), words)
     opened = viewer.opened(logics, node, case)
     views.look_at(node)
