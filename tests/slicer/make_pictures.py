@@ -7,7 +7,7 @@
 Written to docs/images/, by the same code as the viewer:
   phantom-views.png   the synthetic case of ``lungxai demo``: three slices and the surfaces
   ct-views.png        the real series A0001 (Lung-PET-CT-Dx, doi 10.7937/TCIA.2020.NNC20461, CC BY 4.0)
-  ct-nodule.png       its first nodule from near: outline, heatmap, legend
+  ct-nodule.png       its tumour, pointed at, from near: outline, heatmap, legend
   viewer.png          the page of ``lungxai view`` with the synthetic case
 """
 
@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 REPO = HERE.parents[1]
 OUT = REPO / "docs" / "images"
 SERIES = Path("lung_pet_ct_dx_dicom") / "A0001"
+# Middle of the data set's own boxes around the tumour.
+TUMOUR_LPS_MM = "41.8,206.6,-209"
 _LIMIT_BYTES = 430_000
 _TILE_PX = 460
 
@@ -50,7 +52,7 @@ def main() -> int:
             print(f"no {ct}: the pictures of the real series stay as they are")
             return 0
         if given.only in (None, "ct-views", "ct-nodule"):
-            real = given.real or _run("analyze", Path(kept) / "real", "--ct", str(ct))
+            real = given.real or _run("analyze", Path(kept) / "real", "--ct", str(ct), f"--point={TUMOUR_LPS_MM}")
             for name, near_mm in (("ct-views", None), ("ct-nodule", 110.0)):
                 if given.only in (None, name):
                     _save(_views(real, ct, near_mm), name)
@@ -73,7 +75,7 @@ def _case(logics: Any, folder: Path, ct: Optional[Path]) -> tuple[Any, Any]:
 
 
 def _views(folder: Path, ct: Optional[Path], near_mm: Optional[float] = None) -> np.ndarray:
-    """Slices and surfaces at the first nodule; ``near_mm`` shows so much of two slices alone."""
+    """Slices and surfaces at the nodule that was pointed at, or the first; ``near_mm`` shows so much of two slices."""
     from LungXAILib import rendering, viewer
     from LungXAILib.logics import SceneLogics
 
@@ -86,7 +88,8 @@ def _views(folder: Path, ct: Optional[Path], near_mm: Optional[float] = None) ->
     opened.show(opened.heatmaps()[0]["key"], 0.55, 0.2, True, "lung")
     slices = list(views.slices.values())
     with rendering.kept_whole([] if near_mm else slices, node):
-        opened.jump(0)
+        pointed = [row for row, nodule in enumerate(case.radiology.nodules) if nodule.found_by == "point"]
+        opened.jump(next(iter(pointed), 0))
     rendering.fit_three_d(views.three_d, node)
     for plane in ("Axial", "Coronal"):
         views.slices[plane].set_visible_in_3d(True)

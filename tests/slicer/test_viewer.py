@@ -376,3 +376,34 @@ def test_without_the_extra_it_says_what_to_install(folder, capsys, monkeypatch) 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "trame_slicer" else real(name))
     assert main(["view", str(folder), "--no-browser"]) == 2
     assert "pip install 'lungxai[viewer]'" in capsys.readouterr().err
+
+
+def test_a_case_of_a_running_server_is_shown_with_its_ct(tmp_path, monkeypatch) -> None:
+    require_viewer()
+    pytest.importorskip("torch")
+    import argparse
+
+    from fake_server import fake_server
+    from LungXAILib import view_command
+    from LungXAILib.volumes import voxels_of
+
+    from shared_models.contract.client import Client
+    from shared_models.contract.errors import RequestError
+
+    volume = scene_cases.ct(shape=(16, 32, 32), uid="quick")
+    with fake_server(tmp_path / "data") as (url, token):
+        with Client(url, token) as client:
+            case_id = client.create_case(synthetic=True)
+            client.wait(client.radiology(case_id, client.put_volume(volume), explain=["gradcam"]))
+            found = client.radiology_result(case_id).nodules
+        parser = argparse.ArgumentParser()
+        view_command.register(parser.add_subparsers())
+        monkeypatch.setenv("LUNGXAI_TOKEN", token)
+        app = view_command._from_server(parser.parse_args(["view", case_id, "--server", url]))
+        assert np.array_equal(voxels_of(app.viewer.nodes.ct), volume.voxels)
+        assert app.server.state.synthetic is True and app.server.state.title == case_id
+        assert [row["number"] for row in app.server.state.nodules] == [nodule.label for nodule in found] != []
+        assert app.server.state.heat == app.viewer.heatmaps()[0]["key"]
+        app.close()
+        with pytest.raises(RequestError):
+            view_command._from_server(parser.parse_args(["view", "case-absent", "--server", url]))
