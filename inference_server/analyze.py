@@ -1,6 +1,7 @@
 """One case through a server, as a client: inputs in, files out.
 
 Inputs          what the user gave
+checked()       whether they can be used at all, before a server is started for them
 analyze()       sends them, follows the jobs, writes the results
 The files, in OUT; those of what was left out are not written, and older ones of the same name are removed first:
   case.json                            every result, notes and inputs' names; no identifiers
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import Any, Optional
 
 from shared_models.contract.client import Client
 from shared_models.contract.errors import InvalidInput, LungXAIError, ModelUnavailable, ServerError
-from shared_models.contract.jsonforms import from_json, to_json
+from shared_models.contract.jsonforms import from_json, parsed, to_json
 from shared_models.contract.results import METHODS, placed
 from shared_models.contract.values import ClinicalFields, CTVolume
 
@@ -60,15 +62,48 @@ def read_clinical(path: Path) -> ClinicalFields:
     InvalidInput : not readable, not an object of ClinicalFields, or a value out of its range.
     """
     try:
-        if path.stat().st_size > _MAX_CLINICAL_BYTES:
+        text = small_file(path, _MAX_CLINICAL_BYTES)
+        if len(text) > _MAX_CLINICAL_BYTES:
             raise InvalidInput("The file of clinical fields is too large.", "Give a JSON file of a few lines.")
-        body = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as fault:
+        body = parsed(text)
+    except (OSError, ValueError) as fault:
         raise InvalidInput(
             "The file of clinical fields cannot be read.",
             'Write it as JSON, for example {"age_years": 67, "sex": "female", "smoking": "former", "pack_years": 30}.',
         ) from fault
     return from_json(ClinicalFields, body)
+
+
+def small_file(path: Path, limit: int) -> bytes:
+    """A regular file's content, at most one byte more than ``limit``; OSError for a pipe or a device."""
+    if not path.is_file():
+        raise OSError("no regular file")
+    with path.open("rb") as file:
+        return file.read(limit + 1)
+
+
+def checked(inputs: Inputs, out: Path, explain: Sequence[str]) -> Optional[ClinicalFields]:
+    """The clinical fields, where there are any; nothing was written or removed.
+
+    Raises
+    ------
+    InvalidInput : nothing to analyse, a file that is not there, or a folder that cannot be written to.
+    """
+    if inputs.ct is None and inputs.slide is None and inputs.clinical is None:
+        raise InvalidInput("There is nothing to analyse.", "Give --ct, --slide, --clinical, or several of them.")
+    unknown = [method for method in explain if method not in METHODS]
+    if unknown:
+        raise InvalidInput(f"The method {unknown[0]} is not known.", f"Use one of {', '.join(METHODS)}.")
+    for what, path in (("CT", inputs.ct), ("slide", inputs.slide)):
+        if path is not None and not (path.is_file() or path.is_dir()):
+            raise InvalidInput(f"The {what} is not there, or is neither a file nor a folder.", "Check the path.")
+    clinical = read_clinical(inputs.clinical) if inputs.clinical is not None else None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as fault:
+        raise InvalidInput(f"The folder {out} cannot be written to.", "Choose another one with --out.") from fault
+    return clinical
 
 
 def analyze(
@@ -85,15 +120,25 @@ def analyze(
     ------
     LungXAIError : the first fault; on Ctrl-C too the server's job is stopped.
     """
-    if inputs.ct is None and inputs.slide is None and inputs.clinical is None:
-        raise InvalidInput("There is nothing to analyse.", "Give --ct, --slide, --clinical, or several of them.")
-    unknown = [method for method in explain if method not in METHODS]
-    if unknown:
-        raise InvalidInput(f"The method {unknown[0]} is not known.", f"Use one of {', '.join(METHODS)}.")
-    # Before the long work, so that a wrong file or a folder that cannot be written to is said at once.
-    clinical = read_clinical(inputs.clinical) if inputs.clinical is not None else None
+    clinical = checked(inputs, out, explain)
     _emptied(out)
     case_id = client.create_case(synthetic=synthetic)
+    try:
+        return _analysed(inputs, client, case_id, clinical, out, explain, synthetic)
+    except KeyboardInterrupt:
+        _stopped(client, case_id)
+        raise
+
+
+def _analysed(
+    inputs: Inputs,
+    client: Client,
+    case_id: str,
+    clinical: Optional[ClinicalFields],
+    out: Path,
+    explain: Sequence[str],
+    synthetic: bool,
+) -> dict[str, Any]:
     case: dict[str, Any] = {"notice": NOTICE, "case_id": case_id, "synthetic": synthetic, "notes": []}
     if clinical is not None:
         client.put_clinical(case_id, clinical)
@@ -110,7 +155,6 @@ def analyze(
 
 def _emptied(out: Path) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
         for pattern in ("case.json", "report.html", "ct_segmentation.nrrd", "ct_heatmap_*.nrrd", "slide*.geojson.gz"):
             for old in out.glob(pattern):
                 old.unlink()
@@ -132,15 +176,17 @@ def _written(path: Path, content: bytes) -> None:
 
 
 def _followed(client: Client, job_id: str, bar: ProgressBar) -> None:
+    client.wait(job_id, lambda p: bar.update(p.stage or p.state, p.fraction))
+
+
+def _stopped(client: Client, case_id: str) -> None:
+    """Stop whatever runs for the case: the interrupt may have come before a job's id did."""
     try:
-        client.wait(job_id, lambda p: bar.update(p.stage or p.state, p.fraction))
-    except KeyboardInterrupt:
-        # Else the server would work on for nobody.
-        try:
-            client.cancel(job_id)
-        except LungXAIError:
-            pass
-        raise
+        for job in client.case(case_id)["jobs"]:
+            if job["state"] in ("queued", "running"):
+                client.cancel(job["job_id"])
+    except LungXAIError:
+        pass  # the server is gone, or goes with this command
 
 
 def _ct(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -98,9 +99,11 @@ def _client(given: argparse.Namespace) -> Iterator[Client]:
 
 
 def _token(file: Optional[Path]) -> str:
+    from .analyze import small_file
+
     try:
-        token = file.read_text().strip() if file else os.environ.get("LUNGXAI_TOKEN", "")
-    except OSError as fault:
+        token = small_file(file, 4096).decode().strip() if file else os.environ.get("LUNGXAI_TOKEN", "")
+    except (OSError, ValueError) as fault:
         raise InvalidInput("The file with the token cannot be read.", "It is DATA_DIR/token of the server.") from fault
     if not token:
         raise InvalidInput("The server's token is missing.", "Set LUNGXAI_TOKEN, or give --token-file DATA_DIR/token.")
@@ -112,16 +115,17 @@ def _point(text: str) -> tuple[float, ...]:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if len(values) != 3:
+    if len(values) != 3 or not all(map(math.isfinite, values)):
         raise InvalidInput(f"{text!r} is not a point.", "Give x,y,z in LPS mm, for example --point=-41,131,-303.")
     return values
 
 
 def _analyze(given: argparse.Namespace) -> int:
-    from .analyze import Inputs, analyze
+    from .analyze import Inputs, analyze, checked
 
     points = [_point(text) for text in given.point]
     inputs = Inputs(given.ct, given.slide, given.clinical, given.mpp, points)
+    checked(inputs, given.out, given.explain or ())
     with _client(given) as client:
         case = analyze(inputs, client, given.out, given.explain or ("gradcam",), given.synthetic)
     _said(case, given.out)

@@ -4,13 +4,15 @@
         client = Client(url, token)
 
 The server is a process of its own. Its settings come through standard input, which then stays open as its lifeline:
-when the caller is gone, however it went, the server sees the end of it and leaves.
+when the caller is gone, however it went, the server sees the end of it and leaves, and takes a temporary data folder
+with it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -63,7 +65,10 @@ class LocalServer:
         environment: Optional[Mapping[str, str]] = None,
         **choices: Any,
     ) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="lungxai-") if data_dir is None else None
+        try:
+            self._temporary = tempfile.TemporaryDirectory(prefix="lungxai-") if data_dir is None else None
+        except OSError as fault:
+            raise _not_started(fault) from fault
         self.data_dir = Path(self._temporary.name if self._temporary else data_dir or "")
         self._choices = {"port": 0, **choices}
         self._ready_s = ready_s
@@ -91,8 +96,24 @@ class LocalServer:
         from .server import ADDRESS_FILE
 
         settings = Settings(data_dir=self.data_dir, **self._choices)
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._launch(settings, self.data_dir / ADDRESS_FILE)
+        except OSError as fault:
+            raise _not_started(fault) from fault
+        give_up = time.monotonic() + _START_S
         address = self.data_dir / ADDRESS_FILE
+        while not address.exists():
+            if self.process is None or self.process.poll() is not None:
+                raise ServerError(f"The server did not start. {self._last_words()}", "See `lungxai doctor`.")
+            if time.monotonic() > give_up:
+                raise ServerTimeout("The server takes too long to start.", "See `lungxai doctor`.")
+            time.sleep(0.02)
+        self.url = str(json.loads(address.read_text())["url"])
+        self.token = (self.data_dir / TOKEN_FILE).read_text().strip()
+        self._wait(give_up)
+
+    def _launch(self, settings: Settings, address: Path) -> None:
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         address.unlink(missing_ok=True)
         environment = {**os.environ, **self._environment}
         paths = [str(_SOURCE), *filter(None, [environment.get("PYTHONPATH")])]
@@ -107,18 +128,9 @@ class LocalServer:
                 start_new_session=True,  # Ctrl-C is for the caller, which then stops the server in order
             )
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(settings.to_json()) + "\n")
+        given = {"settings": settings.to_json(), "temporary": self._temporary is not None}
+        self.process.stdin.write(json.dumps(given) + "\n")
         self.process.stdin.flush()
-        give_up = time.monotonic() + _START_S
-        while not address.exists():
-            if self.process.poll() is not None:
-                raise ServerError(f"The server did not start. {self._last_words()}", "See `lungxai doctor`.")
-            if time.monotonic() > give_up:
-                raise ServerTimeout("The server takes too long to start.", "See `lungxai doctor`.")
-            time.sleep(0.02)
-        self.url = str(json.loads(address.read_text())["url"])
-        self.token = (self.data_dir / TOKEN_FILE).read_text().strip()
-        self._wait(give_up)
 
     def stop(self) -> None:
         """End the server in order, or by force where it does not end."""
@@ -165,22 +177,35 @@ class LocalServer:
         return lines[-1][-300:] if lines else ""
 
 
+def _not_started(fault: OSError) -> ServerError:
+    why = fault.strerror or "no reason was given"
+    return ServerError(f"The server could not be started: {why}.", "Free disk space, that for temporary files too.")
+
+
 def _main() -> int:
     from .server import Server, log_to_stderr
 
     log_to_stderr()
+    given = json.loads(sys.stdin.readline())
+    settings = Settings.from_json(given["settings"])
     try:
-        server = Server(Settings.from_json(json.loads(sys.stdin.readline())), quiet=True)
+        server = Server(settings, quiet=True)
     except LungXAIError as fault:
         print(fault, file=sys.stderr)
         return 1
 
+    alone = threading.Event()
+
     def lifeline() -> None:
         sys.stdin.read()
+        alone.set()
         server.stop()
 
     threading.Thread(target=lifeline, daemon=True).start()
-    return server.run()
+    code = server.run()
+    if given["temporary"] and alone.is_set():
+        shutil.rmtree(settings.data_dir, ignore_errors=True)  # the caller may not be there any more to do it
+    return code
 
 
 if __name__ == "__main__":
