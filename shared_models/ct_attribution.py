@@ -16,47 +16,38 @@ from typing import Any
 import numpy as np
 
 from .contract.values import Array
+from .ct_neighbourhood import Neighbourhood
 from .ct_network import inputs
-from .ct_segmentation import in_plane_size
-
-_MULTIPLE = 16
 
 
-def grad_cam(
-    network: Any, hu: Array, mask: Array, spacing_mm: tuple[float, float, float], device: str = "cpu"
-) -> Array:
-    """Grad-CAM of one nodule.
+def grad_cam(network: Any, hu: Array, mask: Array, around: Neighbourhood, device: str = "cpu") -> Array:
+    """Grad-CAM of one nodule, with the prompt that it was outlined from.
 
     Parameters
     ----------
-    hu : int16 (slices, rows, columns), a crop around the nodule
-    mask : bool, same shape; the nodule
-    spacing_mm : along (column, row, slice) index
+    hu : int16 (slices, rows, columns), the CT
+    mask : bool, of ``around.where``; the nodule
+    around : the crops that it was outlined in
 
     Returns
     -------
-    float32 (slices, rows, columns), 0 or more; 0 in slices without the nodule
+    float32, of ``around.where``, 0 or more; 0 in slices without the nodule
     """
-    import torch
     from captum.attr import LayerGradCam
-    from torch.nn.functional import interpolate, pad
+    from torch.nn.functional import interpolate
 
-    rows, columns = in_plane_size(hu.shape, spacing_mm)
-    more = (0, -columns % _MULTIPLE, 0, -rows % _MULTIPLE)
-    result = np.zeros(hu.shape, np.float32)
+    result = np.zeros(mask.shape, np.float32)
     for k in np.flatnonzero(mask.any(axis=(1, 2))):
-        part = torch.from_numpy(hu[k].astype(np.float32)).to(device)[None, None]
-        wanted = torch.from_numpy(mask[k].astype(np.float32)).to(device)[None, None]
-        small = interpolate(part, (rows, columns), mode="bilinear", align_corners=False)
-        region = pad(interpolate(wanted, (rows, columns), mode="bilinear", align_corners=False), more)
-        seen = inputs(pad(small, more, mode="replicate")[:, 0])
+        plane = np.zeros(hu.shape[1:], bool)
+        plane[around.where[1:]] = mask[k]
+        region = around.planes(plane[None])[:, None].to(device)
+        planes, asked = around.axial(hu, np.array([around.where[0].start + k]))
+        seen = inputs(planes.to(device), asked.to(device))
 
         def summed(x: Any, region: Any = region) -> Any:
             return (network(x) * region).sum(dim=(1, 2, 3))
 
-        method = LayerGradCam(summed, network.upcat_2)
-        found = method.attribute(seen, relu_attributions=True)
+        found = LayerGradCam(summed, network.upcat_2).attribute(seen, relu_attributions=True)
         sized = interpolate(found.detach(), seen.shape[-2:], mode="bilinear", align_corners=False)
-        back = interpolate(sized[:, :, :rows, :columns], hu.shape[1:], mode="bilinear", align_corners=False)
-        result[k] = back[0, 0].float().cpu().numpy()
+        result[k] = around.back(sized[:, 0].float().cpu())[0]
     return result

@@ -56,5 +56,10 @@ def slices(root: Path, split: str) -> Nodules:
 
 
 def cubes(root: Path, split: str) -> Nodules:
-    """Cubes of about 1 mm; those of split "exclude" have no known patient and are in no other split."""
-    return _read(root / CUBES, "nodules3d.csv", "lidc_nodule_3d_51.npz", split, (_CUBE, _CUBE, _CUBE))
+    """Cubes of about 1 mm; those of split "exclude" have no known patient and are in no other split.
+
+    In the file the slices run along the last axis: there the images are smoother and the masks shorter, as between
+    thick slices. Here they run along the first.
+    """
+    held = _read(root / CUBES, "nodules3d.csv", "lidc_nodule_3d_51.npz", split, (_CUBE, _CUBE, _CUBE))
+    return Nodules(*(np.ascontiguousarray(np.moveaxis(part, 3, 1)) for part in (held.hu, held.mask)), held.rows)

@@ -22,11 +22,12 @@ BUNDLE = "lung_nodule_malignancy"
 WEIGHTS = "models/model.json"
 NAMES = (
     "log_area_mm2", "long_axis_mm", "mean_hu", "sd_hu", "p90_hu", "rim_hu", "solidity", "aspect", "roughness",
+    "over_150_hu", "over_250_hu", "p99_hu", "core_hu",  # calcium speaks for benign
 )  # fmt: skip
 
 
 def features(hu: Array, mask: Array, pixel_mm: tuple[float, float]) -> Array:
-    """float64 (9,), in the order of NAMES.
+    """float64 (13,), in the order of NAMES.
 
     Parameters
     ----------
@@ -43,20 +44,25 @@ def features(hu: Array, mask: Array, pixel_mm: tuple[float, float]) -> Array:
     long_axis, short_axis = axes_mm(mask[None], pixel_mm)
     grown = ndimage.binary_dilation(mask, iterations=3) & ~ndimage.binary_dilation(mask)
     rim = float(np.clip(hu[grown], -1000, 400).mean()) if grown.any() else float(inside.mean())
-    edge = mask & ~ndimage.binary_erosion(mask)
+    core = ndimage.binary_erosion(mask)
+    edge = mask & ~core
+    whole = hu[mask].astype(np.float64)  # not cut at 400 HU: calcium lies above
+    middle = hu[core] if core.sum() > 4 else whole
     perimeter = edge.sum() * float(np.sqrt(pixel_mm[0] * pixel_mm[1]))
     return np.array(
         [
             np.log(area), long_axis, inside.mean(), inside.std(), np.percentile(inside, 90), rim,
             area / max(np.pi / 4 * long_axis * max(short_axis, 0.1), 1e-6), short_axis / long_axis,
             perimeter**2 / (4 * np.pi * area),
+            (whole > 150).mean(), (whole > 250).mean(), np.clip(np.percentile(whole, 99), -1000, 1200),
+            np.clip(np.median(middle), -1000, 600),
         ]
     )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class MalignancyModel:
-    """``mean``, ``scale``, ``coefficients`` (9,); ``intercept``; ``platt`` (slope, intercept) fitted on validation."""
+    """``mean``, ``scale``, ``coefficients`` (13,); ``intercept``; ``platt`` (slope, intercept) fitted on validation."""
 
     bundle: Bundle
     mean: Array
@@ -85,7 +91,7 @@ class MalignancyModel:
         return model
 
     def score(self, rows: Array) -> Array:
-        """Log odds before calibration, (n,), of features (n, 9)."""
+        """Log odds before calibration, (n,), of features (n, 13)."""
         answer: Array = ((rows - self.mean) / self.scale) @ self.coefficients + self.intercept
         return answer
 

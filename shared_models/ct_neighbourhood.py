@@ -18,6 +18,8 @@ from .contract.values import Array
 from .ct_network import COARSEST_MM, FINEST_MM
 from .ct_prompts import box_map, point_map, strength
 
+THIN_MM = 2.5  # slices closer than this are seen in three directions
+
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
@@ -34,6 +36,11 @@ class Prompt:
     def centre(self) -> Array:
         middle: Array = (self.low + self.high) / 2
         return middle
+
+    def within(self, where: tuple[slice, slice, slice]) -> Prompt:
+        """The same in index of a part of the CT."""
+        first = np.array([part.start for part in where])
+        return Prompt(self.low - first, self.high - first)
 
 
 def pixel_mm(spacing_mm: tuple[float, float, float]) -> float:
@@ -65,7 +72,8 @@ class Neighbourhood:
         low = np.maximum(np.ceil(self.centre - half - 1e-6), 0).astype(int)
         high = np.minimum(np.floor(self.centre + half + 1e-6), np.array(shape) - 1).astype(int)
         low[0], high[0] = min(low[0], int(round(prompt.centre[0]))), max(high[0], int(round(prompt.centre[0])))
-        self.where = tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high))
+        k, j, i = (slice(int(a), int(b) + 1) for a, b in zip(low, high))
+        self.where = (k, j, i)
         self.shape = shape
 
     @property
@@ -82,10 +90,15 @@ class Neighbourhood:
         """torch float32 HU and prompt (n, side, side) of some of the CT's slices."""
         import torch
 
-        rows, columns = self._along(1), self._along(2)
-        planes = _sampled(torch.from_numpy(hu[slices].astype(np.float32)), rows, columns)
+        planes = self.planes(hu[slices])
         away = self._away(slices, 0)
         return planes, torch.from_numpy(np.stack([self._map((1, 2)) * strength(d) for d in away]).astype(np.float32))
+
+    def planes(self, values: Array) -> Any:
+        """torch float32 (n, side, side) of axial slices (n, rows, columns) of the CT."""
+        import torch
+
+        return _sampled(torch.from_numpy(values.astype(np.float32)), self._along(1), self._along(2))
 
     def turned(self, hu: Array, axis: int, places: Array) -> tuple[Any, Any]:
         """torch float32 HU and prompt (n, side, side) of coronal (axis 1) or sagittal (axis 2) planes.
@@ -103,9 +116,9 @@ class Neighbourhood:
         )
 
     def _away(self, index: Array, axis: int) -> Array:
-        """Distance of planes from the prompt, mm."""
+        """Distance of planes from the prompt, mm; seen from further away, planes lie closer together."""
         outside = np.maximum(self.prompt.low[axis] - index, index - self.prompt.high[axis])
-        away: Array = np.maximum(outside, 0) * self.spacing[axis]
+        away: Array = np.maximum(outside, 0) * self.spacing[axis] * min(1.0, COARSEST_MM / self.pixel)
         return away
 
     def _map(self, axes: tuple[int, int]) -> Array:

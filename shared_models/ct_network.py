@@ -14,8 +14,9 @@ from typing import Any, Optional
 import numpy as np
 
 # In-plane pixels of LIDC: outside of this range a crop is resampled to its nearer end.
-FINEST_MM, COARSEST_MM = 0.5, 1.0
-SEARCH_MM = 0.9
+FINEST_MM, COARSEST_MM = 0.5, 0.9
+# The search: once for nodules, once for tumours that are larger than any nodule of LIDC.
+SEARCH_MM, COARSE_SEARCH_MM = 0.9, 2.0
 MULTIPLE = 16
 _FEATURES = (16, 32, 64, 128, 192, 16)
 # (lower, upper) HU: lung, where ground glass shows, and soft tissue, where solid cores and calcium show.

@@ -1,14 +1,17 @@
-"""From a map of nodule probability to nodules: pieces, which are kept, and their measurements.
+"""From maps of nodule probability to nodules: pieces, which are kept, and their measurements.
 
-candidates()   pieces inside the lungs that could be nodules, most suspicious first
-piece_at()     the piece at one place of a region
-prompted()     the piece at a point or in a box that the user gave
+candidates()   places in the lungs that could be nodules, most suspicious first
+prompt_of()    a point or a box of the user, on the CT's grid
+piece_at()     the piece that a prompt means
 handmade()     the pieces of a segmentation that a reader corrected
+suspicion()    by what kept pieces are ordered
+verified()     whether a candidate is kept, seen from near
 axes_mm()      long and short axis on the axial slice where the nodule is largest
 Candidate      one piece
 
-A candidate is kept when it is as large as a nodule may be, compact enough not to be a vessel, and sure enough; at
-most MAX_CANDIDATES are kept. What a piece scores is its mean probability times its compactness.
+The search proposes pieces that are as large as a nodule may be and compact enough not to be a vessel. The network then
+looks at each from near, as if the user had pointed there; what it does not recognise is dropped, and what it outlines
+is the answer.
 """
 
 from __future__ import annotations
@@ -20,20 +23,27 @@ import numpy as np
 
 from .contract.errors import BadGeometry
 from .contract.values import Array, CTVolume
+from .ct_neighbourhood import THIN_MM, Neighbourhood, Prompt
 from .geometry import lps_to_index
 
 THRESHOLD = 0.5
-POINT_THRESHOLDS = (0.5, 0.3, 0.15, 0.05)
-_MEANT_MM = 5.0
+# Chosen on the validation patches, and on the validation cubes for what is seen in three directions.
+THRESHOLD_FLAT, THRESHOLD_3D = 0.45, 0.6
+FAINT = (0.25, 0.1)
+MEANT_MM = 5.0
 _LEAST_MM2 = 6.0
-_DENSE_HU = -500
 LEAST_MM, MOST_MM = 4.0, 120.0
-MAX_CANDIDATES = 10
+MAX_CANDIDATES = 16
 LEAST_SCORE = 0.42
+LEAST_VERIFIED = 0.7
+LEAST_COMPACT = 0.5
+LEAST_EXPECTED = 0.35
+# A tumour against the chest wall or the hilum lies mostly where no air is: then it has to be a ball, and a sure one.
+LEAST_OF_BALL, BALL, SURE_OF_BALL = 0.15, 0.85, 0.8
+MOST_KEPT, LARGE_MM = 5, 30.0
 LEAST_IN_LUNG = 0.5
 # The densest tenth of a piece is at least so dense: airways and haze are not.
 LEAST_P90_HU = -500.0
-_PROMPT_RADIUS_MM = 15.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +62,38 @@ class Candidate:
     mask: Array
     score: float
     found_by: str
+    around: Optional[Neighbourhood] = None
+
+    def extent_mm(self, spacing_mm: tuple[float, float, float]) -> float:
+        """Its longer side in the slice plane; ``spacing_mm`` along (column, row, slice) index."""
+        return max(self.mask.shape[1] * spacing_mm[1], self.mask.shape[2] * spacing_mm[0])
+
+    def shown_in(self, where: tuple[slice, slice, slice]) -> Array:
+        """bool, of another box of the volume: the piece, as far as it lies there."""
+        shown = np.zeros([part.stop - part.start for part in where], bool)
+        low = [max(a.start, b.start) for a, b in zip(where, self.where)]
+        high = [min(a.stop, b.stop) for a, b in zip(where, self.where)]
+        if all(a < b for a, b in zip(low, high)):
+            here, own = (
+                tuple(slice(a - part.start, b - part.start) for a, b, part in zip(low, high, box))
+                for box in (where, self.where)
+            )
+            shown[here] = self.mask[own]
+        return shown
+
+    @property
+    def middle(self) -> Array:
+        """Index (3,) in the volume of the voxel that lies deepest in the piece."""
+        from scipy.ndimage import distance_transform_edt
+
+        depth = distance_transform_edt(np.pad(self.mask, 1))[1:-1, 1:-1, 1:-1]
+        deepest = np.argwhere(depth >= depth.max() - 1e-6)
+        centre = deepest[np.linalg.norm(deepest - deepest.mean(0), axis=1).argmin()]
+        index: Array = centre + np.array([part.start for part in self.where], dtype=float)
+        return index
 
 
-def _compactness(mask: Array, spacing: tuple[float, float, float]) -> float:
+def compactness(mask: Array, spacing: tuple[float, float, float]) -> float:
     """Volume over that of the ellipsoid with the same second moments' largest axis: 1 for a ball, small for a tube."""
     points = np.argwhere(mask) * spacing
     if len(points) < 4:
@@ -68,8 +107,9 @@ def _equivalent_mm(voxels: int, spacing: tuple[float, float, float]) -> float:
 
 
 def candidates(
-    probability: Array, hu: Array, lungs: Array, rim: Array, spacing_mm: tuple[float, float, float]
-) -> list[Candidate]:
+    probability: Array, hu: Array, lungs: Array, rim: Array, spacing_mm: tuple[float, float, float],
+    least_mm: float = LEAST_MM,
+) -> list[Candidate]:  # fmt: skip
     """Pieces that could be nodules, best first.
 
     Parameters
@@ -78,6 +118,7 @@ def candidates(
     hu : same shape
     lungs, rim : bool, same shape, of ct_lungs; a piece is cut at the rim, and half of it has to be in the lungs
     spacing_mm : along (column, row, slice) index
+    least_mm : diameter of the ball of the volume of the smallest piece
     """
     from scipy import ndimage
 
@@ -89,11 +130,11 @@ def candidates(
     for number, where in enumerate(ndimage.find_objects(marks), 1):
         mask = marks[where] == number
         size = _equivalent_mm(int(mask.sum()), spacing)
-        if not LEAST_MM <= size <= MOST_MM or not (mask & lungs[where]).sum() >= LEAST_IN_LUNG * mask.sum():
+        if not least_mm <= size <= MOST_MM or not (mask & lungs[where]).sum() >= LEAST_IN_LUNG * mask.sum():
             continue
         if np.percentile(hu[where][mask], 90) < LEAST_P90_HU:
             continue
-        score = float(probability[where][mask].mean()) * _compactness(mask, spacing) ** 0.5
+        score = float(probability[where][mask].mean()) * compactness(mask, spacing) ** 0.5
         if score >= LEAST_SCORE:
             found.append(Candidate(where, mask, score, "search"))
     # Size counts too: of two equally sure pieces the larger one matters more.
@@ -101,74 +142,34 @@ def candidates(
     return found[:MAX_CANDIDATES]
 
 
-def prompted(
-    probability: Array, volume: CTVolume, points_lps_mm: Any, boxes_lps_mm: Any
-) -> tuple[list[Candidate], list[str]]:
-    """One piece for each point or box, and a note for each where there is none.
-
-    Parameters
-    ----------
-    probability : float32, on the volume's grid
-    points_lps_mm : (x, y, z) each
-    boxes_lps_mm : (lower, upper) corner each
+def prompt_of(volume: CTVolume, corners_lps_mm: Any, kind: str) -> Prompt:
+    """A point (3,) or a box (2, 3) in LPS mm as a Prompt in index of ``volume``.
 
     Raises
     ------
-    BadGeometry : a point or box lies outside the CT.
+    BadGeometry : it lies outside the CT.
     """
-    found, notes = [], []
-    regions = [(np.array([p, p], float), "point") for p in points_lps_mm]
-    regions += [(np.array(b, float), "box") for b in boxes_lps_mm]
-    for corners, kind in regions:
-        every = np.array(
-            [[corners[i][0], corners[j][1], corners[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
-        )
-        index = lps_to_index(volume.ijk_to_lps, every)
-        low, high = np.rint(index.min(0)).astype(int)[::-1], np.rint(index.max(0)).astype(int)[::-1]
-        shape = np.array(volume.voxels.shape)
-        if (high < 0).any() or (low >= shape).any():
-            raise BadGeometry(f"The {kind} lies outside the CT.", "Choose one inside the scanned volume.")
-        if kind == "point":
-            reach = np.ceil(_PROMPT_RADIUS_MM / np.array(volume.spacing_mm[::-1])).astype(int)
-            seed, low, high = low, low - reach, low + reach
-        else:
-            seed = (low + high) // 2
-        low, high = np.maximum(low, 0), np.minimum(high, shape - 1)
-        piece = _piece(probability, low, high, seed, kind, volume)
-        if piece is None:
-            notes.append(f"No nodule was recognised at the {kind} that was given.")
-        else:
-            found.append(piece)
-    return found, notes
+    corners = np.broadcast_to(np.asarray(corners_lps_mm, dtype=float), (2, 3))
+    every = np.array([[corners[i][0], corners[j][1], corners[k][2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    index = lps_to_index(volume.ijk_to_lps, every)[:, ::-1]
+    low, high = index.min(0), index.max(0)
+    shape = np.array(volume.voxels.shape)
+    if (high < -0.5).any() or (low > shape - 0.5).any():
+        raise BadGeometry(f"The {kind} lies outside the CT.", "Choose one inside the scanned volume.")
+    low, high = np.clip(low, 0, shape - 1), np.clip(high, 0, shape - 1)
+    return Prompt(low, low if kind == "point" else high)
 
 
-def _piece(probability: Array, low: Array, high: Array, seed: Array, kind: str, volume: CTVolume) -> Any:
-    """The piece that is meant by a seed in a region, as a Candidate, or None."""
-    from scipy import ndimage
+def piece_at(probability: Array, prompt: Prompt, spacing: tuple[float, ...]) -> Optional[Array]:
+    """The nodule that a prompt means, or None where the network sees none.
 
-    where = tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high))
-    reach = _MEANT_MM if kind == "point" else float("inf")
-    mask = piece_at(probability[where], volume.voxels[where], seed - low, volume.spacing_mm[::-1], reach)
-    if mask is None:
-        return None
-    used = ndimage.find_objects(mask.astype(np.uint8))[0]
-    place = tuple(slice(w.start + u.start, w.start + u.stop) for w, u in zip(where, used))
-    score = float(probability[where][mask].mean())
-    return Candidate((place[0], place[1], place[2]), mask[used], score, kind)
-
-
-def piece_at(
-    probability: Array, hu: Array, seed: Any, spacing: tuple[float, ...], reach_mm: float = _MEANT_MM
-) -> Optional[Array]:
-    """The nodule at a place that someone pointed at, or None.
-
-    Of falling thresholds the first whose pieces reach within ``reach_mm`` of the seed decides; where the network sees
-    nothing at all, a dense piece that lies free in the lung.
+    Of falling thresholds the first whose pieces come within MEANT_MM of the prompt decides: the piece in a box that
+    is largest there, or the one nearest to a point.
 
     Parameters
     ----------
-    probability, hu : (slices, rows, columns), of a region
-    seed : (slice, row, column) in the region
+    probability : float32 (slices, rows, columns), of a region
+    prompt : in index of that region
     spacing : mm along (slice, row, column)
 
     Returns
@@ -177,22 +178,52 @@ def piece_at(
     """
     from scipy import ndimage
 
-    dense = ndimage.binary_opening(hu > _DENSE_HU, np.ones((1, 2, 2), bool))
-    for inside in (*(probability > t for t in POINT_THRESHOLDS), dense):
-        marks, count = ndimage.label(inside)
+    in_3d = len(probability) > 1 and spacing[0] <= THIN_MM
+    for threshold in (THRESHOLD_3D if in_3d else THRESHOLD_FLAT, *FAINT):
+        marks, count = ndimage.label(probability > threshold)
         if not count:
             continue
         places = np.argwhere(marks > 0)
-        distance = np.linalg.norm((places - np.asarray(seed)) * np.asarray(spacing), axis=1)
-        if distance.min() > reach_mm:
+        away = np.maximum(np.maximum(prompt.low - places, places - prompt.high), 0) * np.asarray(spacing)
+        distance = np.linalg.norm(away, axis=1)
+        if distance.min() > MEANT_MM:
             continue
-        mask: Array = marks == marks[tuple(places[distance.argmin()])]
-        if mask.sum() * np.prod(spacing[1:]) < _LEAST_MM2:
-            continue
-        if inside is dense and sum(mask.take(e, a).any() for a in (1, 2) for e in (0, -1)) >= 2:
-            continue  # chest wall or heart: it runs out of the region
-        return mask
+        owner = marks[tuple(places.T)]
+        near = distance <= distance.min() + 1e-9
+        mask: Array = marks == np.bincount(owner[near]).argmax()
+        if mask.sum() * np.prod(spacing[1:]) >= _LEAST_MM2:
+            return mask
     return None
+
+
+def verified(score: float, mask: Array, hu: Array, expected: Array, spacing: tuple[float, float, float]) -> bool:
+    """Whether a candidate of the search is kept after the look from near.
+
+    Parameters
+    ----------
+    score : mean probability of the piece
+    mask, hu : of its bounding box
+    expected : bool, of that box: the lungs and what the search proposed; a piece that runs into heart or wall does not
+        lie in them
+    spacing : mm along (slice, row, column)
+    """
+    size = _equivalent_mm(int(mask.sum()), spacing)
+    round_enough = compactness(mask, spacing)
+    inside = (mask & expected).sum() / mask.sum()
+    return bool(
+        score >= LEAST_VERIFIED
+        and LEAST_MM <= size <= MOST_MM
+        and round_enough >= LEAST_COMPACT
+        and (inside >= LEAST_EXPECTED or (inside >= LEAST_OF_BALL and round_enough >= BALL and score >= SURE_OF_BALL))
+        and np.percentile(hu[mask], 90) >= LEAST_P90_HU
+    )
+
+
+def suspicion(piece: Candidate, spacing_mm: tuple[float, float, float]) -> float:
+    """By what the kept pieces of the search are ordered: sure, compact and large ones first."""
+    spacing = spacing_mm[::-1]
+    size = _equivalent_mm(int(piece.mask.sum()), spacing)
+    return float(piece.score * compactness(piece.mask, spacing) ** 0.5 * min(1.0, size / LARGE_MM) ** 0.5)
 
 
 def handmade(labels: Array) -> list[Candidate]:

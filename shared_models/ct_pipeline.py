@@ -1,4 +1,4 @@
-"""From a CT to its nodules: lungs, nodule probability, pieces, measurements, malignancy, heatmaps.
+"""From a CT to its nodules: lungs, search, a look from near at each place, measurements, malignancy, heatmaps.
 
 CTModels       the networks of a CT, on one device
 CTAnalysis     result, mask and heatmaps
@@ -22,16 +22,17 @@ from .contract.errors import Cancelled, InvalidInput
 from .contract.provenance import Provenance
 from .contract.results import METHODS, Heatmap, LabelVolume, Nodule, RadiologyResult
 from .contract.values import CLASSES, Abstention, Array, CTVolume
-from .ct_lungs import lung_box, lungs, midline_mm, side_of
+from .ct_lungs import lungs, midline_mm, side_of
 from .ct_malignancy import MalignancyModel, features
-from .ct_nodules import Candidate, axes_mm, candidates, handmade, prompted
-from .ct_segmentation import nodule_probability
+from .ct_neighbourhood import Prompt
+from .ct_nodules import Candidate, axes_mm, handmade, prompt_of
+from .ct_search import outlined, searched
+from .ct_segmentation import neighbourhood
 from .geometry import cropped_affine, index_to_lps
 from .model_bundle import MODELS_ROOT, Bundle
 
 BUNDLE, WEIGHTS = "lung_nodule_segmentation", "models/model.pt"
 AVAILABLE = ("gradcam",)
-_HEATMAP_MARGIN_MM = 20.0
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -112,24 +113,25 @@ def analyse_ct(
             raise Cancelled("The job was cancelled.", "")
         progress(stage, fraction)
 
+    asked = [(prompt_of(volume, point, "point"), "point") for point in points_lps_mm]
+    asked += [(prompt_of(volume, box, "box"), "box") for box in boxes_lps_mm]
     go_on("finding the lungs", 0.0)
     lung, rim = lungs(volume)
     if corrected is not None:
         pieces, notes = handmade(corrected.labels), ["The nodules' outlines are those that a reader corrected."]
         return _explained(volume, models, pieces, notes, midline_mm(lung, volume.ijk_to_lps), explain, go_on, cancelled)
-    where = _wanted(volume, rim, points_lps_mm, boxes_lps_mm)
-    probability = np.zeros(volume.voxels.shape, np.float32)
-    probability[where] = nodule_probability(
-        models.network,
-        volume.voxels[where],
-        volume.spacing_mm,
-        models.device,
-        progress=lambda stage, fraction: progress(stage, 0.05 + 0.80 * fraction),
-        cancelled=cancelled,
-    )
+    pieces, notes = [], []
+    for prompt, kind in asked:
+        go_on("segmenting what was pointed at", 0.04)
+        piece = outlined(
+            models.network, volume.voxels, volume.spacing_mm, prompt, kind, models.device, cancelled=cancelled
+        )
+        if piece is None:
+            notes.append(f"No nodule was recognised at the {kind} that was given.")
+        else:
+            pieces.append(piece)
+    pieces += searched(models.network, volume, lung, rim, models.device, go_on, cancelled)
     go_on("measuring nodules", 0.85)
-    asked, notes = prompted(probability, volume, points_lps_mm, boxes_lps_mm)
-    pieces = asked + candidates(probability, volume.voxels, lung, rim, volume.spacing_mm)
     return _explained(volume, models, pieces, notes, midline_mm(lung, volume.ijk_to_lps), explain, go_on, cancelled)
 
 
@@ -138,27 +140,20 @@ def _explained(
     explain: Sequence[str], go_on: Progress, cancelled: Cancel,
 ) -> CTAnalysis:  # fmt: skip
     """The pieces measured and classified, with their heatmaps."""
-    mask, nodules = _measured(pieces, volume, models, midline)
+    mask, nodules, kept = _measured(pieces, volume, models, midline)
     maps = {}
     for number, method in enumerate(explain):
         go_on(f"explaining ({method})", 0.9 + 0.1 * number / len(explain))
-        heatmap = _heatmap(method, volume, mask, nodules, models, cancelled)
+        heatmap = _heatmap(method, volume, mask, kept, models, cancelled)
         if heatmap is not None:
             maps[method] = heatmap
     return CTAnalysis(_result(volume, nodules, models, notes), mask, maps)
 
 
-def _wanted(volume: CTVolume, lung: Array, points: Sequence[Any], boxes: Sequence[Any]) -> tuple[slice, slice, slice]:
-    """The lungs' box, or the whole CT where the user pointed: a nodule may lie where the lung mask ends."""
-    if len(points) or len(boxes):
-        return slice(None), slice(None), slice(None)
-    return lung_box(lung, volume.spacing_mm)
-
-
 def _measured(
     pieces: Sequence[Candidate], volume: CTVolume, models: CTModels, midline: Optional[float]
-) -> tuple[LabelVolume, tuple[Nodule, ...]]:
-    """Nodules by malignancy, then size, and the volume of their labels; the first of overlapping pieces stays."""
+) -> tuple[LabelVolume, tuple[Nodule, ...], tuple[Candidate, ...]]:
+    """The labels' volume, nodules by malignancy, then size, and the piece of each; of overlapping ones the first."""
     taken = np.zeros(volume.voxels.shape, bool)
     found = []
     for piece in pieces:
@@ -189,7 +184,8 @@ def _measured(
                 side=side_of(float(x), midline),
             )
         )
-    return LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), tuple(nodules)
+    kept = tuple(piece for piece, _, _ in found[:255])
+    return LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), tuple(nodules), kept
 
 
 def _malignancy(mask: Array, hu: Array, spacing_mm: tuple[float, float, float], models: CTModels) -> float:
@@ -201,26 +197,24 @@ def _malignancy(mask: Array, hu: Array, spacing_mm: tuple[float, float, float], 
 
 
 def _heatmap(
-    method: str, volume: CTVolume, mask: LabelVolume, nodules: Sequence[Nodule], models: CTModels, cancelled: Cancel
-) -> Any:
+    method: str, volume: CTVolume, mask: LabelVolume, kept: Sequence[Candidate], models: CTModels, cancelled: Cancel
+) -> Optional[Heatmap]:
     """All nodules' maps on one crop of the CT's grid, or None where there is no nodule."""
-    from scipy import ndimage
-
     from .ct_attribution import grad_cam
 
-    if not nodules:
-        return None
-    margin = [int(np.ceil(_HEATMAP_MARGIN_MM / s)) for s in volume.spacing_mm[::-1]]
-    margin[0] = 0
     parts = []
-    for nodule, own in zip(nodules, ndimage.find_objects(mask.labels)):
+    for label, piece in enumerate(kept, 1):
         if cancelled():
             raise Cancelled("The job was cancelled.", "")
-        where = tuple(slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(own, margin, mask.labels.shape))
-        values = grad_cam(
-            models.network, volume.voxels[where], mask.labels[where] == nodule.label, volume.spacing_mm, models.device
-        )
-        parts.append((where, values))
+        around = piece.around
+        if around is None:  # outlined by hand: its own box is the prompt
+            low, high = ([float(getattr(s, end)) for s in piece.where] for end in ("start", "stop"))
+            box = Prompt(np.array(low), np.array(high) - 1)
+            around = neighbourhood(volume.voxels.shape, volume.spacing_mm, box)
+        own = mask.labels[around.where] == label
+        parts.append((around.where, grad_cam(models.network, volume.voxels, own, around, models.device)))
+    if not parts:
+        return None
     low = [min(where[a].start for where, _ in parts) for a in range(3)]
     high = [max(where[a].stop for where, _ in parts) for a in range(3)]
     whole = np.zeros([b - a for a, b in zip(low, high)], np.float32)
@@ -230,7 +224,8 @@ def _heatmap(
     parameters = {
         "layer": "upcat_2, the decoder at half resolution",
         "scaling": "logit units, the same for all nodules; negative values cut",
-        "nodules": len(nodules),
+        "nodules": len(parts),
+        "prompt": "each nodule's own: the point or box it was outlined from",
     }
     return Heatmap(
         whole, cropped_affine(volume.ijk_to_lps, low[::-1]), volume.series_uid, "radiology", method, "nodule",

@@ -19,9 +19,9 @@ import numpy as np
 from . import ct_data
 from .contract.values import Array
 from .ct_malignancy import features
-from .ct_nodules import piece_at
+from .ct_neighbourhood import Prompt
 from .ct_pipeline import CTModels, analyse_ct
-from .ct_segmentation import nodule_probability
+from .ct_search import outlined
 from .statistics import auroc, bootstrap_ci
 
 SERIES = Path("lung_pet_ct_dx_dicom")
@@ -64,13 +64,18 @@ def thresholded(hu: Array) -> Array:
     return result
 
 
-def pointed_at(probability: Array, hu: Array, spacing: tuple[float, float, float]) -> Array:
+def pointed_at(hu: Array, spacing_mm: tuple[float, float, float], models: CTModels) -> Array:
     """The nodule as it is segmented when a user points at the middle of a patch or cube; bool, shape of ``hu``.
 
-    Patches are centred on their nodule, and may hold another one that the reader did not mark.
+    Patches are centred on their nodule, and may hold another one that the reader did not mark. ``spacing_mm`` is along
+    (column, row, slice) index, ``hu`` (slices, rows, columns).
     """
-    mask = piece_at(probability, hu, [(n - 1) / 2 for n in hu.shape], spacing)
-    return np.zeros(hu.shape, bool) if mask is None else mask
+    centre = np.array([(n - 1) / 2 for n in hu.shape])
+    piece = outlined(models.network, hu, spacing_mm, Prompt(centre, centre), "point", models.device)
+    mask = np.zeros(hu.shape, bool)
+    if piece is not None:
+        mask[piece.where] = piece.mask
+    return mask
 
 
 def evaluate_ct_slices(data_root: Path, split: str, models_root: Path) -> Optional[dict[str, Any]]:
@@ -80,21 +85,19 @@ def evaluate_ct_slices(data_root: Path, split: str, models_root: Path) -> Option
     models, data = CTModels.load(models_root), ct_data.slices(data_root, split)
     scores, plain = [], []
     for hu, mask, pixel in zip(data.hu, data.mask, data.pixel_mm):
-        probability = nodule_probability(models.network, hu[None], (pixel, pixel, 1.0))
-        scores.append(dice(pointed_at(probability, hu[None], (1.0, pixel, pixel))[0], mask))
+        scores.append(dice(pointed_at(hu[None], (pixel, pixel, 1.0), models)[0], mask))
         plain.append(dice(thresholded(hu), mask))
     return _dice_summary(scores, plain, data.patients)
 
 
 def evaluate_ct_cubes(data_root: Path, split: str, models_root: Path) -> Optional[dict[str, Any]]:
-    """Dice in 3D on 1 mm cubes, segmented from a point at the centre, slice by slice as a CT is."""
+    """Dice in 3D on 1 mm cubes, segmented from a point at the centre, as in a CT of 1 mm slices."""
     if not (data_root / ct_data.CUBES).is_dir():
         return None
     models, data = CTModels.load(models_root), ct_data.cubes(data_root, split)
     scores, plain = [], []
     for hu, mask in zip(data.hu, data.mask):
-        probability = nodule_probability(models.network, hu, (1.0, 1.0, 1.0), batch=17)
-        scores.append(dice(pointed_at(probability, hu, (1.0, 1.0, 1.0)), mask))
+        scores.append(dice(pointed_at(hu, (1.0, 1.0, 1.0), models), mask))
         plain.append(dice(thresholded(hu), mask))
     return _dice_summary(scores, plain, data.patients)
 
@@ -116,8 +119,7 @@ def evaluate_ct_malignancy(data_root: Path, split: str, models_root: Path) -> Op
     for i in kept:
         pixel = (data.pixel_mm[i], data.pixel_mm[i])
         hu, mask = data.hu[i], data.mask[i]
-        probability = nodule_probability(models.network, hu[None], (*pixel, 1.0))
-        found = pointed_at(probability, hu[None], (1.0, *pixel))[0]
+        found = pointed_at(hu[None], (*pixel, 1.0), models)[0]
         by_reader.append(float(model.probability(features(hu, mask, pixel)[None])[0]))
         # A nodule that the network did not segment is not called malignant.
         by_network.append(float(model.probability(features(hu, found, pixel)[None])[0]) if found.any() else 0.0)

@@ -18,8 +18,10 @@ from . import ct_data
 from .code_version import git_commit
 from .ct_malignancy import BUNDLE as MALIGNANCY
 from .ct_malignancy import NAMES, MalignancyModel, features
-from .ct_network import PIXEL_MM, WINDOWS_HU
+from .ct_network import COARSE_SEARCH_MM, COARSEST_MM, FINEST_MM, SEARCH_MM, WINDOWS_HU
+from .ct_nodules import LEAST_VERIFIED, MOST_KEPT, THRESHOLD_3D, THRESHOLD_FLAT
 from .ct_pipeline import BUNDLE as SEGMENTATION
+from .ct_prompts import SIGMA_ACROSS_MM, SIGMA_PX
 from .evaluate_ct import evaluate_ct_cubes, evaluate_ct_malignancy, evaluate_ct_series, evaluate_ct_slices, rated
 from .model_bundle import MODELS_ROOT, sha256_of
 
@@ -67,9 +69,10 @@ def _metadata(model_id: str, task: str, description: str, calibrated: bool, own:
         "authors": "the LungXAI developers", "copyright": "see LICENSE", "data_source": _SOURCE, "data_type": "DICOM",
         "image_classes": "CT in HU", "intended_use": "Research use only, not a diagnosis.",
         "network_data_format": {
-            "inputs": {"image": {"type": "image", "format": "hounsfield", "modality": "CT", "num_channels": 2,
+            "inputs": {"image": {"type": "image", "format": "hounsfield", "modality": "CT", "num_channels": 3,
                                  "spatial_shape": ["16*n", "16*n"], "dtype": "float32", "value_range": [-1, 1],
-                                 "is_patch_data": False, "channel_def": {"0": "lung window", "1": "soft tissue"}}},
+                                 "is_patch_data": False,
+                                 "channel_def": {"0": "lung window", "1": "soft tissue", "2": "prompt, 0 to 1"}}},
             "outputs": {"pred": {"type": "image", "format": "segmentation", "num_channels": 1,
                                  "spatial_shape": ["16*n", "16*n"], "dtype": "float32", "value_range": [],
                                  "is_patch_data": False, "channel_def": {"0": "nodule, logit"}}},
@@ -97,6 +100,30 @@ def _final(run: dict[str, Any]) -> str:
     return ", which a last round then trained on too" if "--final" in run["command"] else ""
 
 
+def _kept(run: dict[str, Any]) -> str:
+    """What the card says of the step that the weights are of."""
+    history = run["history"]
+    last = history[-1]["step"]
+    best = last if "--final" in run["command"] else max(history, key=lambda entry: entry["val_dice"])["step"]
+    return f"stopped after step {last}, the weights are those of step {best}"
+
+
+def _lineage(run: dict[str, Any]) -> str:
+    """What the card says of the weights that the training went on from."""
+    started = run["started_from"]
+    if started is None:
+        return "Trained from random weights."
+    told = started["result"]
+    if told is not None:
+        earlier = f"by `{told['command']}` at commit {told['commit'][:12]} ({_kept(told)})"
+        return f"It went on from weights made {earlier}. {_lineage(told)}"
+    return (
+        f"It went on from weights with sha256 {started['sha256'][:16]}: those of this bundle at commit 7ba388af1, a "
+        "network without prompts that was trained on the same training patients, its epoch chosen on the same "
+        "validation patients."
+    )
+
+
 _HEAD = "| measure | value | 95 % interval |\n|---|---|---|"
 
 
@@ -112,17 +139,24 @@ def main() -> None:
     for folder in (nodules, rating):
         (folder / "models").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(given.run / "best.pt", nodules / "models" / "model.pt")
+    started = run["started_from"] or {}
     _written(nodules, _metadata(
-        SEGMENTATION, "segmentation of lung nodules on axial CT slices",
-        f"2D U-Net (MONAI BasicUNet), {PIXEL_MM} mm pixels.",
-        False, {"pixel_mm": PIXEL_MM, "windows_hu": WINDOWS_HU,
-                "training": {"commit": run["commit"], "seed": 1, "command": run["command"]}},
+        SEGMENTATION, "segmentation of lung nodules on CT, by search or from a point or box",
+        "2D U-Net (MONAI BasicUNet) with a channel for what the user pointed at.",
+        False, {"pixel_mm": [FINEST_MM, COARSEST_MM], "search_pixel_mm": [SEARCH_MM, COARSE_SEARCH_MM],
+                "windows_hu": WINDOWS_HU, "prompt_sigma_px": SIGMA_PX, "prompt_sigma_across_mm": SIGMA_ACROSS_MM,
+                "prompt_thresholds": [THRESHOLD_FLAT, THRESHOLD_3D], "least_verified": LEAST_VERIFIED,
+                "most_kept": MOST_KEPT,
+                "training": {"commit": run["commit"], "seed": run["seed"], "command": run["command"],
+                             "kept": _kept(run), "started_from_sha256": started.get("sha256")}},
     ))  # fmt: skip
     weights = fitted(ct_data.slices(given.data, "train"), ct_data.slices(given.data, "val"), given.seed)
     (rating / "models" / "model.json").write_text(json.dumps(weights, indent=1) + "\n")
     command = f"python -m shared_models.package_ct --seed {given.seed}"
     _written(rating, _metadata(
-        MALIGNANCY, "malignancy of a lung nodule as readers rate it", "Logistic regression over 9 measurements.", True,
+        MALIGNANCY, "malignancy of a lung nodule as readers rate it",
+        f"Logistic regression over {len(NAMES)} measurements.",
+        True,
         {"prevalence": weights["prevalence"],
          "training": {"commit": git_commit(), "seed": given.seed, "command": command}},
     ))  # fmt: skip
@@ -136,21 +170,28 @@ def main() -> None:
     print(json.dumps({"slices": flat, "cubes": cubes, "malignancy": rated_test, "series": series}, indent=1))
     (nodules / "docs" / "README.md").write_text(f"""# {SEGMENTATION}: lung nodules on CT
 
-Research use only, not a diagnosis. A 2D U-Net over axial slices at {PIXEL_MM} mm per pixel; slices join
-to nodules in 3D.
+Research use only, not a diagnosis. A 2D U-Net of three channels: lung window, soft-tissue window, and what the user
+pointed at (a bell around a point, a filled box, or nothing: the search of both lungs at {SEARCH_MM} and
+{COARSE_SEARCH_MM} mm per pixel). A prompt is answered in its neighbourhood, on the CT's own pixels, turned and mirrored
+and averaged; where slices are thin, from axial, coronal and sagittal planes. What the search finds is looked at in the
+same way and dropped if the network is not sure of it from near (mean probability under {LEAST_VERIFIED}).
 
 **Data.** {_SOURCE}. Trained on {run['train_patches']} patches of 71 x 71 pixels (largest slice of a
-nodule, one reader's contour) and planes of cubes; every choice was made on {run['val_patches']} patches of validation
-patients{_final(run)}. Split by patient. Commit {run['commit'][:12]}, `{run['command']}`.
+nodule, one reader's contour) and planes of {run['train_cubes']} cubes, with random points, boxes, prompts beside the
+nodule (whose truth is empty) and none; every choice was made on {run['val_patches']} patches and {run['val_cubes']}
+cubes of validation patients{_final(run)}. Split by patient. Commit {run['commit'][:12]}, `{run['command']}`
+({_kept(run)}).
+{_lineage(run)}
 
 **Test split**, intervals by bootstrap over patients. The baseline is the piece over -400 HU at the centre.
 
-{flat["n"]} slices of {flat["patients"]} patients:
+{flat["n"]} slices of {flat["patients"]} patients, from a point at the patch's centre:
 
 {_HEAD}
 {_lines(flat, "dice_mean", "dice_median", "threshold_dice_mean")}
 
-{cubes["n"]} cubes of {cubes["patients"]} patients, Dice in 3D:
+{cubes["n"]} cubes of {cubes["patients"]} patients, Dice in 3D, from a point at the cube's centre (about 2.6 mm beside
+the nodule's):
 
 {_HEAD}
 {_lines(cubes, "dice_mean", "dice_median", "threshold_dice_mean")}
@@ -159,13 +200,15 @@ One whole series with a biopsy-proven adenocarcinoma that no model saw (Lung-PET
 10.7937/TCIA.2020.NNC20461, CC BY 4.0; {series["box_slices"]} slices with a tumour box, 5 mm apart):
 the mask meets the box in {series["box_hit"]["value"]:.2f} of them;
 {series["false_positives"]["value"]:.0f} pieces meet no box. This one series was looked at while the search was written,
-so these two numbers are not those of a series that nobody had seen.
+so these two numbers are not those of a series that nobody had seen. At most {MOST_KEPT} pieces of a search are kept,
+and here that is what bounds the false positives: vessels of the hilum.
 
 **Coverage.** None: it finds nodules, it names no class.
 
-**Limits.** The training patches are centred on nodules of 3 to about 30 mm, so vessels, scars and the chest wall are
-under-represented: expect false positives on whole series. Sensitivity per nodule on whole CTs was not measured, for
-want of whole CTs with every nodule marked. Slices are judged one by one. One reader's contour is the reference.
+**Limits.** The training patches are centred on nodules of 3 to about 30 mm: larger tumours are only seen as if from
+further away. Expect false positives on whole series. Sensitivity per nodule on whole CTs was not measured, for want of
+whole CTs with every nodule marked. A point on a vessel or on the chest wall should find nothing, and may find
+something. Slices more than 2.5 mm apart are judged one by one. One reader's contour is the reference.
 """)
     (rating / "docs" / "README.md").write_text(f"""# {MALIGNANCY}: how readers would rate a nodule
 

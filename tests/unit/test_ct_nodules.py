@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from shared_models.contract.errors import BadGeometry
 from shared_models.contract.values import CTVolume
 from shared_models.ct_malignancy import NAMES, MalignancyModel, features
-from shared_models.ct_nodules import axes_mm, candidates, piece_at, prompted
+from shared_models.ct_neighbourhood import Prompt
+from shared_models.ct_nodules import Candidate, axes_mm, candidates, piece_at, prompt_of, suspicion, verified
 
 SPACING = (0.8, 0.8, 2.0)  # column, row, slice
 
@@ -44,27 +46,90 @@ def test_the_search_keeps_the_ball_alone(scene) -> None:
     assert 2 * (whole & ball).sum() / (whole.sum() + ball.sum()) > 0.93
 
 
-def test_a_point_finds_what_the_search_left_out_and_misses_are_said(scene) -> None:
-    probability, hu, lungs, _ = scene
-    volume = CTVolume(hu, np.diag([*SPACING, 1.0]), "test")
-    inside, nothing = (100 * 0.8, 60 * 0.8, 30.0), (20 * 0.8, 20 * 0.8, 50.0)
-    found, notes = prompted(probability, volume, [inside, nothing], [])
-    assert len(found) == 1 and found[0].found_by == "point"
-    assert notes == ["No nodule was recognised at the point that was given."]
-    box = ((36 * 0.8, 36 * 0.8, 26.0), (44 * 0.8, 44 * 0.8, 34.0))
-    (boxed,), _ = prompted(probability, volume, [], [box])
-    assert boxed.found_by == "box" and boxed.mask.any()
+def at(*index: float) -> Prompt:
+    return Prompt(np.array(index, float), np.array(index, float))
 
 
-def test_a_faint_piece_is_found_at_a_lower_threshold_and_a_dense_one_without_any() -> None:
-    hu = np.full((5, 40, 40), -850, np.int16)
-    hu[2, 18:23, 18:23] = 0
-    faint = np.zeros(hu.shape, np.float32)
-    assert piece_at(faint, hu, (2, 20, 20), (1, 1, 1)).sum() == 25
-    faint[2, 17:24, 17:24] = 0.2
-    assert piece_at(faint, hu, (2, 20, 20), (1, 1, 1)).sum() == 49
-    assert piece_at(faint, np.full_like(hu, -850), (2, 2, 2), (1, 1, 1)) is None
-    assert piece_at(np.zeros_like(faint), np.full_like(hu, 40), (2, 20, 20), (1, 1, 1)) is None  # wall everywhere
+def test_a_prompt_is_in_index_of_the_ct_and_lies_in_it() -> None:
+    turned = np.array([[-0.8, 0, 0, 10.0], [0, 0.8, 0, -20], [0, 0, -2, 100], [0, 0, 0, 1]])
+    volume = CTVolume(np.zeros((30, 40, 50), np.int16), turned, "test")
+    point = prompt_of(volume, (10 - 0.8 * 7, -20 + 0.8 * 5, 100 - 2 * 3.25), "point")
+    assert point.is_point and point.centre == pytest.approx([3.25, 5, 7])
+    box = prompt_of(volume, ((10 - 0.8 * 9, -20, 100 - 2 * 6), (10 - 0.8 * 7, -20 + 0.8 * 5, 100 - 2 * 3)), "box")
+    assert not box.is_point and box.low == pytest.approx([3, 0, 7]) and box.high == pytest.approx([6, 5, 9])
+    inside = box.within((slice(2, 9), slice(0, 9), slice(5, 20)))
+    assert inside.low == pytest.approx([1, 0, 2]) and inside.high == pytest.approx([4, 5, 4])
+    with pytest.raises(BadGeometry, match="point lies outside"):
+        prompt_of(volume, (12.0, 0.0, 90.0), "point")
+
+
+def test_the_piece_at_a_point_is_the_one_it_lies_in_or_next_to() -> None:
+    probability = np.zeros((5, 40, 40), np.float32)
+    probability[2, 10:15, 10:15] = 0.9
+    probability[2, 10:15, 18:30] = 0.9
+    spacing = (2.0, 0.8, 0.8)
+    assert piece_at(probability, at(2, 12, 12), spacing).sum() == 25
+    assert piece_at(probability, at(2, 12, 15.2), spacing).sum() == 25
+    assert piece_at(probability, at(2, 12, 17.2), spacing).sum() == 60
+    assert piece_at(probability, at(2, 35, 35), spacing) is None  # more than 5 mm from either
+
+
+def test_a_box_means_the_piece_that_fills_it_most() -> None:
+    probability = np.zeros((5, 40, 40), np.float32)
+    probability[2, 10:13, 10:13] = 0.9
+    probability[2, 10:20, 15:25] = 0.9
+    box = Prompt(np.array([1.0, 8, 8]), np.array([3.0, 18, 20]))
+    assert piece_at(probability, box, (1, 1, 1)).sum() == 100
+
+
+def test_a_faint_piece_is_found_at_a_lower_threshold_and_a_speck_is_not_one() -> None:
+    faint = np.full((5, 40, 40), 0.01, np.float32)
+    assert piece_at(faint, at(2, 20, 20), (1, 1, 1)) is None
+    faint[2, 17:24, 17:24] = 0.25
+    assert piece_at(faint, at(2, 20, 20), (1, 1, 1)).sum() == 49
+    speck = np.zeros((5, 40, 40), np.float32)
+    speck[2, 20, 20] = 0.9
+    assert piece_at(speck, at(2, 20, 20), (1, 1, 1)) is None
+
+
+def test_the_look_from_near_drops_what_is_unsure_small_outside_or_airy() -> None:
+    mask = ellipsoid((11, 21, 21), (5, 10, 10), (6, 6, 6))
+    dense, lung = np.full(mask.shape, 30, np.int16), np.ones(mask.shape, bool)
+    spacing = SPACING[::-1]
+    assert verified(0.9, mask, dense, lung, spacing)
+    assert not verified(0.3, mask, dense, lung, spacing)
+    assert not verified(0.9, mask, dense, ~lung, spacing)
+    assert not verified(0.9, mask, dense - 930, lung, spacing)
+    assert not verified(0.9, ellipsoid(mask.shape, (5, 10, 10), (1, 1, 1)), dense, lung, spacing)
+    tube = np.zeros((21, 41, 41), bool)
+    tube[10, 2:39, 18:23] = True  # a vessel that lies in one slice
+    everywhere = np.ones(tube.shape, bool)
+    assert not verified(0.9, tube, np.full(tube.shape, 30), everywhere, spacing)
+
+
+def test_a_piece_is_shown_in_another_box_where_they_meet() -> None:
+    piece = Candidate((slice(2, 4), slice(5, 8), slice(5, 8)), np.ones((2, 3, 3), bool), 0.9, "search")
+    shown = piece.shown_in((slice(3, 6), slice(0, 7), slice(6, 20)))
+    assert shown.shape == (3, 7, 14) and shown.sum() == 1 * 2 * 2 and shown[0, 5:7, 0:2].all()
+    assert not piece.shown_in((slice(6, 9), slice(0, 7), slice(6, 20))).any()
+
+
+def test_sure_compact_and_large_pieces_come_first() -> None:
+    def ball(radius: float, score: float) -> Candidate:
+        mask = ellipsoid((31, 61, 61), (15, 30, 30), (radius,) * 3)
+        return Candidate((slice(0, 31), slice(0, 61), slice(0, 61)), mask, score, "search")
+
+    assert suspicion(ball(8, 0.9), SPACING) > suspicion(ball(8, 0.7), SPACING)
+    assert suspicion(ball(16, 0.9), SPACING) > suspicion(ball(4, 0.9), SPACING)
+
+
+def test_the_middle_of_a_piece_lies_in_it() -> None:
+    ring = np.zeros((1, 21, 21), bool)
+    ring[0, 2:19, 2:19] = True
+    ring[0, 5:19, 5:16] = False  # a horseshoe: its centroid is in the hole
+    piece = Candidate((slice(4, 5), slice(30, 51), slice(60, 81)), ring, 0.9, "search")
+    k, j, i = (piece.middle - (4, 30, 60)).astype(int)
+    assert ring[k, j, i]
 
 
 def test_axes_of_an_ellipse() -> None:
