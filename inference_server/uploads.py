@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from shared_models.contract import routes
 from shared_models.contract.codec import PREFIX_BYTES, FrameHead, header_bytes, read_head
 from shared_models.contract.errors import InputTooLarge, InvalidInput, LungXAIError, ServerBusy
-from shared_models.contract.values import checked_affine
+from shared_models.contract.values import checked_affine, checked_extent
 
 from .answers import refused
 from .blobs import Sink, Written
@@ -31,6 +31,7 @@ from .job_requests import slide_id
 from .settings import Settings
 
 _PIECE = 1 << 20
+_MAX_NAME = 256
 _GRACE_S = 30.0
 _DRAIN_S = 2.0
 _CRC = struct.Struct("<I")
@@ -127,9 +128,11 @@ class Uploads:
         if max(head.shape) > self._settings.max_axis:
             raise InputTooLarge(f"An axis of the CT is longer than {self._settings.max_axis}.", "Crop it.")
         try:
-            checked_affine(np.array(head.fields["ijk_to_lps"], dtype=np.float64))
-            valid = isinstance(head.fields["series_uid"], str)
-        except (KeyError, TypeError, ValueError):
+            rows, name = head.fields["ijk_to_lps"], head.fields["series_uid"]
+            valid = isinstance(name, str) and len(name) <= _MAX_NAME and name.isprintable()
+            valid = valid and all(type(number) in (int, float) for row in rows for number in row)
+            checked_extent(head.shape, checked_affine(np.array(rows, dtype=np.float64)))
+        except (KeyError, TypeError, ValueError, OverflowError):
             valid = False
         if not valid:
             raise InvalidInput("The CT's header is not complete.", "Send it again.")

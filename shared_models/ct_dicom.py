@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .contract.errors import InputTooLarge, InvalidInput, LungXAIError
 from .contract.values import CTVolume
@@ -33,6 +33,8 @@ from .ct_stack import stacked
 MAX_FILES = 50_000
 MAX_SIDE = 2048
 MAX_BYTES = 2 << 30
+MAX_HEADER_BYTES = 64 << 20
+MAX_HEADER_READS = 600_000  # two or three an element; an enhanced CT of 2048 images has about 300,000
 MAX_FILE_BYTES = MAX_BYTES + (64 << 20)
 _CT = {
     "1.2.840.10008.5.1.4.1.1.2",  # CT Image Storage
@@ -190,6 +192,23 @@ class _Damaged(Exception):
     pass
 
 
+class _Header:
+    """A file of which only so much can be read as a header may have; more is _Damaged."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._reads, self._bytes = 0, 0
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        left = MAX_HEADER_BYTES - self._bytes
+        data = self._stream.read(left + 1 if size < 0 else min(size, left + 1))
+        self._reads, self._bytes = self._reads + 1, self._bytes + len(data)
+        if self._reads > MAX_HEADER_READS or self._bytes > MAX_HEADER_BYTES:
+            raise _Damaged
+        return data
+
+
 def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
@@ -207,7 +226,7 @@ def _files(path: Path) -> Iterator[Path]:
 def _header(file: Path) -> tuple[Any, int]:
     """The elements of _TAGS, and how many bytes follow them in the file."""
     import pydicom
-    from pydicom.filereader import read_file_meta_info
+    from pydicom.filereader import read_dataset
 
     claims = file.suffix.lower() in (".dcm", ".dicom", ".ima")
     try:
@@ -222,13 +241,18 @@ def _header(file: Path) -> tuple[Any, int]:
             if size > MAX_FILE_BYTES:
                 raise InputTooLarge("A DICOM file is larger than 2 GiB.", "Crop the CT, or export it in slices.")
             stream.seek(0)
-            meta = read_file_meta_info(file) if part10 else {}
+            header: Any = _Header(stream)
+            meta: Any = {}
+            if part10:
+                stream.seek(132)
+                meta = read_dataset(header, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+            stream.seek(0)
             if str(meta.get("TransferSyntaxUID", "")) in _DEFLATED:
                 # A few bytes deflate a gigabyte, and the reader inflates without a limit.
                 if str(meta.get("MediaStorageSOPClassUID", "")) not in _CT:
                     raise _LeftOut("deflated DICOM objects that are no CT images")
                 raise InvalidInput("The DICOM files are deflated.", "Export them as Explicit VR Little Endian.")
-            dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=bare, specific_tags=_TAGS)
+            dataset = pydicom.dcmread(header, stop_before_pixels=True, force=bare, specific_tags=_TAGS)
             element = 8 if dataset.original_encoding[0] else 12  # the head of Pixel Data itself: implicit, explicit VR
             return dataset, size - stream.tell() - element
     except (_LeftOut, _Damaged, LungXAIError):

@@ -14,7 +14,6 @@ Refused, with a remedy: detached data, 4D, colour, no orientation, NaN, and valu
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
 import os
@@ -33,6 +32,8 @@ from .geometry import axial_order
 MAX_SIDE = 2048
 MAX_BYTES = 2 << 30
 MAX_HEADER_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 18
+_SPARE_MEMBERS, _LEAST_PER_MEMBER = 64, 256
 MAX_RATIO = 1100  # zlib cannot do better than 1032
 EXPORT = "Export it again from 3D Slicer as NRRD or NIfTI."
 
@@ -67,9 +68,48 @@ def damaged() -> InvalidInput:
     return InvalidInput("The file's header and content do not agree: it is damaged or cut short.", "Copy it again.")
 
 
-def inflating(stream: IO[bytes]) -> gzip.GzipFile:
-    """The gzip stream in ``stream``; it inflates no more than is read from it."""
-    return gzip.GzipFile(fileobj=stream, mode="rb")
+class Inflating:
+    """The gzip stream in ``stream``; it inflates no more than is read from it.
+
+    Not gzip.GzipFile, which reads a name in a header byte by byte to its end, however far that is, and goes through
+    any number of empty members.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._engine = zlib.decompressobj(31)  # gzip, its checksum included
+        self._input = b""
+        self._members, self._given = 1, 0
+
+    def read(self, size: int) -> bytes:
+        """``size`` bytes, fewer at the end; zlib.error or EOFError where the stream is damaged or cut short."""
+        parts: list[bytes] = []
+        while size > 0:
+            if self._engine.eof and not self._next_member():
+                break
+            self._input = self._input or self._stream.read(_PIECE_BYTES)
+            ended = not self._input
+            part = self._engine.decompress(self._input, size)
+            self._input = self._engine.unconsumed_tail
+            if ended and not part and not self._engine.eof:
+                raise EOFError
+            parts.append(part)
+            size -= len(part)
+            self._given += len(part)
+        return b"".join(parts)
+
+    def _next_member(self) -> bool:
+        rest = self._engine.unused_data.lstrip(b"\0")  # some writers pad
+        while not rest:
+            piece = self._stream.read(_PIECE_BYTES)
+            if not piece:
+                return False
+            rest = piece.lstrip(b"\0")
+        self._members += 1
+        if self._members > _SPARE_MEMBERS + self._given // _LEAST_PER_MEMBER:
+            raise zlib.error("members without content")
+        self._engine, self._input = zlib.decompressobj(31), rest
+        return True
 
 
 def read_volume(
@@ -88,7 +128,7 @@ def read_volume(
     ------
     InvalidInput : too little or too much data, damaged, NaN, or not HU.
     """
-    source: Any = inflating(stream) if packed else stream
+    source: Any = Inflating(stream) if packed else stream
     voxels = np.empty(declared.shape, np.int16)
     dtype = np.dtype(declared.dtype)
     wanted = voxels[0].size * dtype.itemsize

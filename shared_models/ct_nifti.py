@@ -12,7 +12,7 @@ import numpy as np
 
 from .contract.errors import BadGeometry, InvalidInput
 from .contract.values import Array, CTVolume, checked_affine
-from .ct_files import EXPORT, MAX_HEADER_BYTES, Declared, damaged, inflating, read_volume
+from .ct_files import EXPORT, MAX_HEADER_BYTES, Declared, Inflating, damaged, read_volume
 from .geometry import ras_to_lps
 
 _NIFTI_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4"}
@@ -33,7 +33,7 @@ def read_nifti(path: Path) -> tuple[CTVolume, tuple[str, ...]]:
         stream.seek(0)
         notes: list[str] = []
         try:
-            head = inflating(stream).read(544) if packed else stream.read(544)
+            head = Inflating(stream).read(544) if packed else stream.read(544)
             declared, offset = _nifti_declared(head, notes)
         except (struct.error, EOFError, OSError, zlib.error):
             raise damaged() from None

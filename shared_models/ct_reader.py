@@ -18,7 +18,7 @@ from typing import Union
 import numpy as np
 
 from .contract.errors import InvalidInput, OutOfMemory
-from .contract.values import CTVolume
+from .contract.values import CTVolume, checked_extent
 from .ct_dicom import read_dicom
 from .ct_files import file_size
 from .ct_nifti import read_nifti
@@ -49,6 +49,7 @@ def read_ct(path: Union[str, os.PathLike[str]]) -> tuple[CTVolume, tuple[str, ..
     """
     try:
         volume, notes = _read(Path(path))
+        checked_extent(volume.voxels.shape, volume.ijk_to_lps)
     except MemoryError:
         raise OutOfMemory("There is too little memory for this CT.", "Close programs, or crop the CT.") from None
     except PermissionError:

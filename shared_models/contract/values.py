@@ -50,6 +50,30 @@ def checked_affine(matrix: Array, axes: int = 3) -> Array:
     return affine
 
 
+def checked_extent(shape: tuple[int, ...], ijk_to_lps: Array) -> None:
+    """Whether a CT of this grid can be of a person; work at a scale of millimetres grows with the space it covers.
+
+    Parameters
+    ----------
+    shape : (slices, rows, columns)
+    ijk_to_lps : (4, 4) mm, checked already
+
+    Raises
+    ------
+    BadGeometry : voxels finer than 0.01 mm or coarser than 50 mm, longer than 4 m, more than 2 cubic metres, or
+        further than 100 m from its origin.
+    """
+    spacing = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
+    extent = spacing * np.array(shape[::-1])
+    believable = spacing.min() >= 0.01 and spacing.max() <= 50 and extent.max() <= 4e3 and extent.prod() <= 2e9
+    if not believable or np.abs(ijk_to_lps[:3, 3]).max() > 1e5:
+        raise BadGeometry(
+            f"By its header the CT has voxels of {' x '.join(f'{s:.3g}' for s in spacing)} mm and is "
+            f"{extent.max() / 1e3:.3g} m long, which no CT of a person is.",
+            "Check the unit of its spacing, or export the original series.",
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class CTVolume:
     """One CT series.

@@ -2,11 +2,14 @@
 
 import json
 import socket
+import struct
 import time
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
-from fake_server import ct, fake_server, raw, tiles, until
+from fake_server import ct, fake_server, raw, sha256, tiles, until
 
 from shared_models.contract import errors, routes
 from shared_models.contract.client import Client
@@ -184,6 +187,44 @@ def test_a_fault_of_a_route_is_answered_in_our_form(server, client) -> None:
     assert refusal(answer)[0] == 500
     until(lambda: "GET /v1/cases/{case_id}/radiology/mask 500" in server.log.read_text())
     assert "Traceback" not in server.log.read_text()
+
+
+# Headers of frames that pass for sound
+
+IDENTITY = np.eye(4).tolist()
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"ijk_to_lps": [[int(HUGE), 0, 0, 0], *IDENTITY[1:]]}, "InvalidInput"),
+        ({"ijk_to_lps": [["1", "0", "0", "0"], *IDENTITY[1:]]}, "InvalidInput"),
+        ({"ijk_to_lps": [[True, False, False, False], *IDENTITY[1:]]}, "InvalidInput"),
+        ({"ijk_to_lps": [[[[1]]]]}, "InvalidInput"),
+        ({"ijk_to_lps": {"0": 1}}, "InvalidInput"),
+        ({"ijk_to_lps": np.diag([1e6, 1e6, 1e6, 1]).tolist()}, "BadGeometry"),
+        ({"ijk_to_lps": np.diag([1e-9, 1, 1, 1]).tolist()}, "BadGeometry"),
+        ({"ijk_to_lps": [[1, 0, 0, 1e300], *IDENTITY[1:]]}, "BadGeometry"),
+        ({"series_uid": "\ud800"}, "InvalidInput"),
+        ({"series_uid": "a\nb"}, "InvalidInput"),
+        ({"series_uid": "x" * 100_000}, "InvalidInput"),
+        ({"shape": [True, True, True]}, "InvalidInput"),
+        ({"shape": [1 << 62, 1 << 62, 1 << 62]}, "InputTooLarge"),
+    ],
+    ids=range(13),
+)
+@pytest.mark.parametrize("kind", ["CT", "mask"])
+def test_a_header_that_lies_is_refused_at_the_door(server, client, kind: str, fields: dict, code: str) -> None:
+    header = json.dumps({"shape": [2, 2, 2], "ijk_to_lps": IDENTITY, "series_uid": "1", **fields}).encode()
+    payload = zlib.compress(bytes(16))
+    crc = zlib.crc32(payload, zlib.crc32(header))
+    number = 1 if kind == "CT" else 3
+    frame = struct.pack("<4sHHIQI", b"LXAI", 1, number, len(header), len(payload), crc) + header + payload
+    path = routes.volume(sha256(frame)) if kind == "CT" else routes.mask(client.create_case())
+    line = head(server, f"PUT {path}", f"Content-Length: {len(frame)}", "Connection: close")
+    status, said = refusal(raw(server.url, line + frame))
+    assert said == code and status in (413, 422)
+    assert not list((server.data_dir / "tmp").iterdir())
 
 
 # A disk that turns bits over
