@@ -131,7 +131,8 @@ class Uploads:
             rows, name = head.fields["ijk_to_lps"], head.fields["series_uid"]
             valid = isinstance(name, str) and len(name) <= _MAX_NAME and name.isprintable()
             valid = valid and all(type(number) in (int, float) for row in rows for number in row)
-            checked_extent(head.shape, checked_affine(np.array(rows, dtype=np.float64)))
+            if valid:
+                checked_extent(head.shape, checked_affine(np.array(rows, dtype=np.float64)))
         except (KeyError, TypeError, ValueError, OverflowError):
             valid = False
         if not valid:

@@ -225,10 +225,10 @@ def decode(frame: Union[bytes, memoryview], max_bytes: int = MAX_DECODED_BYTES) 
 def _built(value: type[Any], fields: dict[str, Any]) -> Framed:
     for name in ("ijk_to_lps", "index_to_world"):
         if name in fields:
-            matrix = np.array(fields[name])
-            if matrix.dtype.kind not in "if":  # numpy would read text as numbers
+            # numpy would read text and true as numbers
+            if not {type(number) for row in fields[name] for number in row} <= {int, float}:
                 raise TypeError("numbers expected")
-            fields[name] = matrix.astype(np.float64)
+            fields[name] = np.array(fields[name], dtype=np.float64)
     if "origin_px" in fields:
         fields["origin_px"] = origins(fields["origin_px"])
     if isinstance(fields.get("mpp"), bool):

@@ -120,7 +120,8 @@ def _of(kind: type[Any]) -> Callable[[Any], Any]:
 def origins(rows: Any) -> Any:
     """int64 (n, 2) of a list of (x, y); TypeError or ValueError for text and for fractions, which would be cut off."""
     table = np.array(rows) if len(rows) else np.zeros((0, 2), np.int64)
-    if table.dtype.kind != "i" or table.shape != (len(rows), 2):
+    whole = table.dtype.kind == "i" and table.shape == (len(rows), 2)
+    if not whole or not {type(number) for row in rows for number in row} <= {int}:  # numpy reads true as 1
         raise TypeError("whole numbers expected")
     return table.astype(np.int64)
 

@@ -103,3 +103,12 @@ def test_another_protocol_version_names_both() -> None:
     frame[4] = 9
     with pytest.raises(ContractMismatch, match="protocol 9, this side 1"):
         codec.decode(bytes(frame))
+
+
+@pytest.mark.parametrize("first", [[True, 0], [0.0, 0], [2**63, 0], [10**400, 0], ["1", 0], [None, 0], [1], 1])
+def test_an_origin_is_a_whole_number_and_nothing_that_passes_for_one(first: object) -> None:
+    header = {"shape": [2, 4, 6, 3], "origin_px": [first, [512, 7]], "mpp": 0.5, "slide_id": "s1"}
+    with pytest.raises(InvalidInput):
+        codec.decode(forged(2, header, tiles().pixels.tobytes()))
+    header["origin_px"] = [[0, 0], [512, 7]]
+    assert codec.decode(forged(2, header, tiles().pixels.tobytes())).slide_id == "s1"

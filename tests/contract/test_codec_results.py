@@ -200,6 +200,9 @@ def test_a_header_that_is_no_object_is_refused(head: bytes) -> None:
     ("name", "value"),
     [
         ("index_to_world", [["32", "0", "16"], ["0", "32", "16"], ["0", "0", "1"]]),
+        ("index_to_world", [[True, 0, 16], [0, 32, 16], [0, 0, 1]]),
+        ("index_to_world", [[10**400, 0, 16], [0, 32, 16], [0, 0, 1]]),
+        ("index_to_world", [[float("nan"), 0, 16], [0, 32, 16], [0, 0, 1]]),
         ("parameters", {"window": [1, 2]}),
         ("parameters", ["window"]),
         ("method", 3),
