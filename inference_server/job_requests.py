@@ -84,7 +84,7 @@ def pathology(body: dict[str, Any]) -> dict[str, Any]:
     if size is not None:
         if not isinstance(size, list) or len(size) != 2 or not all(_number(n) for n in size):
             raise InvalidInput("tile_px needs a width and a height.", _REMEDY)
-        if not all(0 < n <= 1e5 for n in size):
+        if not all(1 <= n <= 1e5 for n in size):
             raise InvalidInput("tile_px is not a size.", _REMEDY)
         request["tile_px"] = [float(n) for n in size]
     return request

@@ -207,6 +207,7 @@ def _class_map(result: PathologyResult, picture: Array, to_level0: Array) -> Arr
             continue
         best = int(np.nanargmax(row))
         corners = back @ np.array([[x, x + result.tile_px[0]], [y, y + result.tile_px[1]], [1, 1]])
-        box = (corners[0, 0] + 0.5, corners[1, 0] + 0.5, corners[0, 1] - 0.5, corners[1, 1] - 0.5)
+        left, top = corners[0, 0] + 0.5, corners[1, 0] + 0.5
+        box = (left, top, max(left, corners[0, 1] - 0.5), max(top, corners[1, 1] - 0.5))
         draw.rectangle(box, fill=(*CLASS_COLOURS[CLASSES[best]], int(40 + 190 * float(row[best]))))
     return np.asarray(image)

@@ -16,6 +16,7 @@ from shared_models.contract.errors import InvalidInput
 from shared_models.contract.values import Array
 
 _WHITE = 255
+_MOST_PX = 4000
 
 
 class StoredSlide:
@@ -81,13 +82,14 @@ class StoredSlide:
 
         Returns
         -------
-        uint8 (rows, columns, 3), RGB, no side longer than about ``max_px``
+        uint8 (rows, columns, 3), RGB, no side longer than about ``max_px``, or than 4000 where the tiles are many
         float64 (3, 3), from (column, row, 1) to level-0 pixels; index (0, 0) is the centre of the first pixel
         """
         first = self.origin_px.min(axis=0)
         extent = self.origin_px.max(axis=0) - first + self.tile_px
-        # One level-0 length a pixel on both axes, and at least one pixel a tile.
+        # One level-0 length a pixel on both axes, and at least one pixel a tile where they do not lie too far apart.
         step = min(max(float(extent.max()) / max_px, self.tile_px[0] / self.shape[1]), *self.tile_px)
+        step = max(step, float(extent.max()) / _MOST_PX)
         columns, rows = (max(1, round(size / step)) for size in self.tile_px)
         columns, rows = min(columns, self.shape[1]), min(rows, self.shape[0])
         width, height = (int(np.ceil(size / step)) + 1 for size in extent)

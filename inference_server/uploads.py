@@ -32,6 +32,7 @@ from .settings import Settings
 
 _PIECE = 1 << 20
 _MAX_NAME = 256
+_FURTHEST_PX = 1 << 24
 _GRACE_S = 30.0
 _DRAIN_S = 2.0
 _CRC = struct.Struct("<I")
@@ -154,7 +155,7 @@ class Uploads:
             isinstance(origins, list)
             and len(origins) == count
             and all(isinstance(o, list) and len(o) == 2 and all(type(n) is int for n in o) for o in origins)
-            and all(abs(n) < 1 << 40 for o in origins for n in o)
+            and all(abs(n) <= _FURTHEST_PX for o in origins for n in o)
         )
         if not valid or head.shape[3] != 3:
             raise InvalidInput("Each tile needs one (x, y) origin and RGB colours.", "Send the tiles again.")

@@ -8,12 +8,14 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from fake_server import ct, fake_server, raw, sha256, tiles, until
 
 from shared_models.contract import errors, routes
 from shared_models.contract.client import Client
 from shared_models.contract.codec import encode
+from shared_models.contract.values import SlideTiles
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +227,28 @@ def test_a_header_that_lies_is_refused_at_the_door(server, client, kind: str, fi
     status, said = refusal(raw(server.url, line + frame))
     assert said == code and status in (413, 422)
     assert not list((server.data_dir / "tmp").iterdir())
+
+
+# What ends up in the report
+
+
+def test_a_report_holds_no_markup_of_its_input_and_no_room_for_tiles_that_lie_apart(server, client) -> None:
+    """Two tiles at the ends of the largest slide there can be; a name that would be script, were it not escaped."""
+    name = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}</style>'
+    case_id = client.create_case()
+    pixels = np.full((2, 16, 16, 3), 200, np.uint8)
+    far = np.array([[-(1 << 24), -(1 << 24)], [1 << 24, 1 << 24]], np.int64)
+    client.put_tiles(case_id, SlideTiles(pixels, far, 0.5, name))
+    client.wait(client.pathology(case_id, name, tile_px=(1, 1)))
+    answer = client._request("GET", routes.case(case_id, "report"))
+    assert "<script" not in answer.text and "<img src=x" not in answer.text and "{{7*7}}" in answer.text
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "script-src" not in policy and "frame-ancestors 'none'" in policy
+    assert psutil.Process(server.process.pid).memory_info().rss < 700 << 20
+    with pytest.raises(errors.InvalidInput):
+        client.put_tiles(case_id, SlideTiles(pixels[:1], far[:1] * 2, 0.5, name))
+    with pytest.raises(errors.InvalidInput, match="size"):
+        client.pathology(case_id, name, tile_px=(1e-300, 1))
 
 
 # A disk that turns bits over
