@@ -24,6 +24,7 @@ from .database import Database, now, unique, unusable
 from .settings import Settings
 
 UNUSED_VOLUME_HOURS = 24
+KEPT_JOBS = 500  # of one case
 CORRECTION = "correction"
 _PINNED = "correction/"  # and a job's id: what that job measures, whatever is sent after it
 _SIZES = "SELECT sum(bytes) FROM (SELECT DISTINCT sha256, bytes FROM parts"  # a pinned file counts once
@@ -322,7 +323,7 @@ class Cases:
     # Jobs
 
     def add_job(self, job_id: str, case_id: str, kind: str, request: Mapping[str, Any], volume: Optional[str]) -> None:
-        """Write a job down; it survives whatever happens from here on.
+        """Write a job down; it survives whatever happens from here on. Of those that ended the newest are kept.
 
         Raises
         ------
@@ -345,6 +346,11 @@ class Cases:
                         raise InvalidInput(
                             "The server holds no corrected segmentation.", "Send the corrected segmentation first."
                         )
+                db.execute(
+                    "DELETE FROM jobs WHERE case_id = ?1 AND state NOT IN ('queued', 'running')"
+                    " AND seq <= (SELECT seq FROM jobs WHERE case_id = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+                    (case_id, KEPT_JOBS),
+                )
         except sqlite3.IntegrityError as fault:  # the case or the volume was deleted a moment ago
             raise missing("case or volume") from fault
 

@@ -28,6 +28,7 @@ from .engine import Engine, Task
 
 log = logging.getLogger("lungxai.jobs")
 _MAX_ATTEMPTS = 2
+_ENDED = ("done", "failed", "cancelled")
 
 
 @dataclass
@@ -113,8 +114,9 @@ class JobBoard:
         return _ended(rows[0])
 
     def of_case(self, case_id: str) -> list[JobProgress]:
-        """Every job of a case, oldest first."""
-        return [self.get(row["job_id"]) for row in self._cases.jobs("case_id = ?", case_id)]
+        """Every job of a case that the record still has, oldest first."""
+        rows = self._cases.jobs("case_id = ?", case_id)
+        return [_ended(row) if row["state"] in _ENDED else self.get(row["job_id"]) for row in rows]
 
     def cancel(self, job_id: str) -> JobProgress:
         """Stop a job; one that has ended stays as it ended."""

@@ -182,3 +182,18 @@ def test_a_file_that_is_not_what_was_kept_is_no_answer_and_can_be_sent_again(cas
     opened = cases.volume(sha256)
     path.unlink()  # let go while it is read
     assert opened.read() == b"content"
+
+
+def test_a_case_keeps_its_newest_jobs_and_all_that_wait(cases, monkeypatch) -> None:
+    monkeypatch.setattr("inference_server.cases.KEPT_JOBS", 5)
+    case_id, other = cases.create("c", False), cases.create("d", False)
+    sha256 = volume(cases, b"ct")
+    cases.add_job("other", other, "radiology", {"volume": sha256}, sha256)
+    cases.end_job("other", "cancelled")
+    for number in range(20):
+        cases.add_job(f"job{number}", case_id, "radiology", {"volume": sha256}, sha256)
+        if number not in (2, 11):
+            cases.end_job(f"job{number}", "cancelled")
+    names = [row["job_id"] for row in cases.jobs("case_id = ?", case_id)]
+    assert names == ["job2", "job11", "job15", "job16", "job17", "job18", "job19"]
+    assert cases.jobs("case_id = ?", other) and cases.has_volume(sha256)
