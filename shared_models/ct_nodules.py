@@ -29,6 +29,8 @@ from .geometry import lps_to_index
 THRESHOLD = 0.5
 # Chosen on the validation patches, and on the validation cubes for what is seen in three directions.
 THRESHOLD_FLAT, THRESHOLD_3D = 0.45, 0.6
+# Flat ones once more by their size: the network draws small nodules too wide and large ones too tight.
+SMALL_MM, SMALL_THRESHOLD, LARGER_MM, LARGER_THRESHOLD = 5.5, 0.6, 9.0, 0.25
 FAINT = (0.25, 0.1)
 MEANT_MM = 5.0
 _LEAST_MM2 = 6.0
@@ -160,7 +162,9 @@ def prompt_of(volume: CTVolume, corners_lps_mm: Any, kind: str) -> Prompt:
     return Prompt(low, low if kind == "point" else high)
 
 
-def piece_at(probability: Array, prompt: Prompt, spacing: tuple[float, ...]) -> Optional[Array]:
+def piece_at(
+    probability: Array, prompt: Prompt, spacing: tuple[float, ...], by_size: bool = True
+) -> Optional[Array]:
     """The nodule that a prompt means, or None where the network sees none.
 
     Of falling thresholds the first whose pieces come within MEANT_MM of the prompt decides: the piece in a box that
@@ -171,29 +175,45 @@ def piece_at(probability: Array, prompt: Prompt, spacing: tuple[float, ...]) -> 
     probability : float32 (slices, rows, columns), of a region
     prompt : in index of that region
     spacing : mm along (slice, row, column)
+    by_size : whether the threshold follows the nodule's size, where slices are seen one by one
 
     Returns
     -------
     bool, of the region's shape
     """
-    from scipy import ndimage
-
     in_3d = len(probability) > 1 and spacing[0] <= THIN_MM
     for threshold in (THRESHOLD_3D if in_3d else THRESHOLD_FLAT, *FAINT):
-        marks, count = ndimage.label(probability > threshold)
-        if not count:
+        mask = _nearest(probability > threshold, prompt, spacing)
+        if mask is None:
             continue
-        places = np.argwhere(marks > 0)
-        away = np.maximum(np.maximum(prompt.low - places, places - prompt.high), 0) * np.asarray(spacing)
-        distance = np.linalg.norm(away, axis=1)
-        if distance.min() > MEANT_MM:
-            continue
-        owner = marks[tuple(places.T)]
-        near = distance <= distance.min() + 1e-9
-        mask: Array = marks == np.bincount(owner[near]).argmax()
-        if mask.sum() * np.prod(spacing[1:]) >= _LEAST_MM2:
-            return mask
+        if by_size and not in_3d and threshold == THRESHOLD_FLAT:
+            again = _nearest(probability > flat_threshold(mask, spacing), prompt, spacing)
+            mask = mask if again is None else again
+        return mask
     return None
+
+
+def flat_threshold(mask: Array, spacing: tuple[float, ...]) -> float:
+    """Probability over which a voxel belongs to a nodule as large as ``mask`` (slices, rows, columns)."""
+    area = mask.sum(axis=(1, 2)).max() * spacing[1] * spacing[2]
+    return float(np.interp(2 * np.sqrt(area / np.pi), (SMALL_MM, LARGER_MM), (SMALL_THRESHOLD, LARGER_THRESHOLD)))
+
+
+def _nearest(inside: Array, prompt: Prompt, spacing: tuple[float, ...]) -> Optional[Array]:
+    """The piece of ``inside`` that comes within MEANT_MM of the prompt, or None; specks do not count."""
+    from scipy import ndimage
+
+    marks, count = ndimage.label(inside)
+    if not count:
+        return None
+    places = np.argwhere(marks > 0)
+    away = np.maximum(np.maximum(prompt.low - places, places - prompt.high), 0) * np.asarray(spacing)
+    distance = np.linalg.norm(away, axis=1)
+    if distance.min() > MEANT_MM:
+        return None
+    owner = marks[tuple(places.T)]
+    mask: Array = marks == np.bincount(owner[distance <= distance.min() + 1e-9]).argmax()
+    return mask if mask.sum() * np.prod(spacing[1:]) >= _LEAST_MM2 else None
 
 
 def verified(score: float, mask: Array, hu: Array, expected: Array, spacing: tuple[float, float, float]) -> bool:

@@ -90,7 +90,8 @@ def outlined(
     around, probability = prompted_probability(
         network, hu, spacing_mm, prompt, device, turns=turns, extent_mm=extent_mm, cancelled=cancelled
     )
-    mask = piece_at(probability, prompt.within(around.where), spacing_mm[::-1])
+    # Of the search's own places one threshold for all, so that their scores can be compared.
+    mask = piece_at(probability, prompt.within(around.where), spacing_mm[::-1], by_size=found_by != "search")
     if mask is None:
         return None
     used = ndimage.find_objects(mask.astype(np.uint8))[0]

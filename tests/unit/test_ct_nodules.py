@@ -74,6 +74,18 @@ def test_the_piece_at_a_point_is_the_one_it_lies_in_or_next_to() -> None:
     assert piece_at(probability, at(2, 35, 35), spacing) is None  # more than 5 mm from either
 
 
+def test_the_threshold_of_flat_slices_follows_the_size() -> None:
+    y, x = np.ogrid[:61, :61]
+    distance = np.hypot(y - 30, x - 30)
+    for edge, sure, less, spacing in ((3, 0.7, 0.5, 0.7), (20, 0.7, 0.3, 0.7)):
+        probability = np.where(distance <= edge, sure, np.where(distance <= edge + 2, less, 0.0))[None].astype(np.float32)
+        found = piece_at(probability, at(0, 30, 30), (5.0, spacing, spacing))
+        # A small one keeps to what is sure, a large one takes what is less so.
+        assert found.sum() == (distance <= (edge if edge == 3 else edge + 2)).sum()
+        same = piece_at(probability, at(0, 30, 30), (5.0, spacing, spacing), by_size=False)
+        assert same.sum() == (probability > 0.45).sum()
+
+
 def test_a_box_means_the_piece_that_fills_it_most() -> None:
     probability = np.zeros((5, 40, 40), np.float32)
     probability[2, 10:13, 10:13] = 0.9
