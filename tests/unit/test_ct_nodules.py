@@ -77,8 +77,9 @@ def test_the_piece_at_a_point_is_the_one_it_lies_in_or_next_to() -> None:
 def test_the_threshold_of_flat_slices_follows_the_size() -> None:
     y, x = np.ogrid[:61, :61]
     distance = np.hypot(y - 30, x - 30)
-    for edge, sure, less, spacing in ((3, 0.7, 0.5, 0.7), (20, 0.7, 0.3, 0.7)):
-        probability = np.where(distance <= edge, sure, np.where(distance <= edge + 2, less, 0.0))[None].astype(np.float32)
+    for edge, sure, less, spacing in ((3, 0.7, 0.5, 0.5), (20, 0.7, 0.3, 0.7)):
+        around = np.where(distance <= edge + 2, less, 0.0)
+        probability = np.where(distance <= edge, sure, around)[None].astype(np.float32)
         found = piece_at(probability, at(0, 30, 30), (5.0, spacing, spacing))
         # A small one keeps to what is sure, a large one takes what is less so.
         assert found.sum() == (distance <= (edge if edge == 3 else edge + 2)).sum()
