@@ -1,4 +1,4 @@
-"""The pictures of docs/: python -m tests.slicer.make_pictures
+"""The pictures of docs/: python -m tests.slicer_module.make_pictures
 
   --data DIR    the real data (default ../shared/data); without it only the synthetic case is drawn
   --demo DIR, --real DIR   results of ``lungxai demo`` and ``lungxai analyze``, taken instead of being made again

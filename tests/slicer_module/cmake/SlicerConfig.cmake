@@ -1,4 +1,4 @@
-# A stand-in for a Slicer build tree, for tests/slicer/test_install_tree.py: the variables and macros that our
+# A stand-in for a Slicer build tree, for tests/slicer_module/test_install_tree.py: the variables and macros that our
 # CMakeLists.txt use, doing to files what Slicer's and CTK's own do (SlicerMacroBuildScriptedModule.cmake,
 # ctkMacroCompilePythonScript.cmake): each named script and resource is copied into the build tree when it is built, and
 # the build tree's folder of scripted modules is installed. A name without a file is an error. Nothing is byte-compiled.

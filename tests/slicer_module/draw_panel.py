@@ -1,6 +1,6 @@
 """Draws docs/images/panel.png: the panel with a result in it.
 
-    .venv/bin/python tests/slicer/draw_panel.py [FILE]
+    .venv/bin/python tests/slicer_module/draw_panel.py [FILE]
 
 It is drawn by PySide6 without a screen, with stand-ins for ctk and qMRML widgets, and says so: in 3D Slicer the same
 .ui file looks like 3D Slicer. The CT is synthetic; the answer is that of the real models on a server of its own.

@@ -1,6 +1,6 @@
 """The extension as it is installed: every file is named in CMake, and the installed tree works by itself.
 
-CMake is the real one; Slicer's macros are stand-ins that copy the files that the real ones would (tests/slicer/cmake).
+CMake is the real one; Slicer's macros are stand-ins that copy the files that the real ones would (tests/slicer_module/cmake).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def installed(tmp_path_factory) -> Path:
         pytest.skip("cmake needs a compiler and make")
     folder = tmp_path_factory.mktemp("extension")
     build, prefix = folder / "build", folder / "installed"
-    stand_in = REPO / "tests" / "slicer" / "cmake"
+    stand_in = REPO / "tests" / "slicer_module" / "cmake"
     for command in (
         ["cmake", "-S", str(REPO), "-B", str(build), f"-DSlicer_DIR={stand_in}", f"-DCMAKE_INSTALL_PREFIX={prefix}"],
         ["cmake", "--build", str(build)],
