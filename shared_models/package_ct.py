@@ -184,6 +184,7 @@ cubes of validation patients{_final(run)}. Split by patient. Commit {run['commit
 {_lineage(run)}
 
 **Test split**, intervals by bootstrap over patients. The baseline is the piece over -400 HU at the centre.
+Measured twice: before and after the threshold that follows a nodule's size, which was chosen on validation patches.
 
 {flat["n"]} slices of {flat["patients"]} patients, from a point at the patch's centre:
 
@@ -200,7 +201,7 @@ One whole series with a biopsy-proven adenocarcinoma that no model saw (Lung-PET
 10.7937/TCIA.2020.NNC20461, CC BY 4.0; {series["box_slices"]} slices with a tumour box, 5 mm apart):
 the mask meets the box in {series["box_hit"]["value"]:.2f} of them;
 {series["false_positives"]["value"]:.0f} pieces meet no box. This one series was looked at while the search was written,
-so these two numbers are not those of a series that nobody had seen. At most {MOST_KEPT} pieces of a search are kept,
+so it is no blind test: the rule for tumours that lie outside the air and the number of pieces kept were set on it. At most {MOST_KEPT} pieces of a search are kept,
 and here that is what bounds the false positives: vessels of the hilum.
 
 **Coverage.** None: it finds nodules, it names no class.
