@@ -201,7 +201,8 @@ One whole series with a biopsy-proven adenocarcinoma that no model saw (Lung-PET
 10.7937/TCIA.2020.NNC20461, CC BY 4.0; {series["box_slices"]} slices with a tumour box, 5 mm apart):
 the mask meets the box in {series["box_hit"]["value"]:.2f} of them;
 {series["false_positives"]["value"]:.0f} pieces meet no box. This one series was looked at while the search was written,
-so it is no blind test: the rule for tumours that lie outside the air and the number of pieces kept were set on it. At most {MOST_KEPT} pieces of a search are kept,
+so it is no blind test: the rule for tumours that lie outside the air and the number of pieces kept were set on it.
+At most {MOST_KEPT} pieces of a search are kept,
 and here that is what bounds the false positives: vessels of the hilum.
 
 **Coverage.** None: it finds nodules, it names no class.
