@@ -26,6 +26,7 @@ from shared_models.contract.client import Client
 from shared_models.contract.errors import InvalidInput, LungXAIError, ModelUnavailable, ServerError
 from shared_models.contract.jsonforms import from_json, parsed, to_json
 from shared_models.contract.results import METHODS, placed
+from shared_models.contract.server_option import small_file
 from shared_models.contract.values import ClinicalFields, CTVolume
 
 from .progress import ProgressBar
@@ -72,14 +73,6 @@ def read_clinical(path: Path) -> ClinicalFields:
             'Write it as JSON, for example {"age_years": 67, "sex": "female", "smoking": "former", "pack_years": 30}.',
         ) from fault
     return from_json(ClinicalFields, body)
-
-
-def small_file(path: Path, limit: int) -> bytes:
-    """A regular file's content, at most one byte more than ``limit``; OSError for a pipe or a device."""
-    if not path.is_file():
-        raise OSError("no regular file")
-    with path.open("rb") as file:
-        return file.read(limit + 1)
 
 
 def checked(inputs: Inputs, out: Path, explain: Sequence[str]) -> Optional[ClinicalFields]:

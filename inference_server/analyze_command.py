@@ -9,11 +9,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from shared_models.contract.client import Client
 from shared_models.contract.errors import InvalidInput
 from shared_models.contract.results import METHODS
+from shared_models.contract.server_option import add_server_options, named_client
 
 from .settings import DEVICES
 
@@ -75,11 +76,7 @@ def register(subparsers: Any) -> None:
 
 
 def _server(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--server", metavar="URL", help="a running server; its token in LUNGXAI_TOKEN or --token-file")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="file with the server's token")
-    parser.add_argument(
-        "--consent-to-remote", action="store_true", help="agree that the data goes to a server on another machine"
-    )
+    add_server_options(parser)
     parser.add_argument("--device", choices=DEVICES, help="of a server that is started here (default auto)")
 
 
@@ -87,7 +84,7 @@ def _server(parser: argparse.ArgumentParser) -> None:
 def _client(given: argparse.Namespace) -> Iterator[Client]:
     """The server that was named, or one for this case alone."""
     if given.server:
-        with Client(given.server, _token(given.token_file), consent_to_remote=given.consent_to_remote) as client:
+        with named_client(given) as client:
             yield client
         return
     from .local import LocalServer
@@ -96,18 +93,6 @@ def _client(given: argparse.Namespace) -> Iterator[Client]:
     choices = {"device": given.device} if given.device else {}
     with LocalServer(threads=os.cpu_count() or 1, **choices) as (url, token), Client(url, token) as client:
         yield client
-
-
-def _token(file: Optional[Path]) -> str:
-    from .analyze import small_file
-
-    try:
-        token = small_file(file, 4096).decode().strip() if file else os.environ.get("LUNGXAI_TOKEN", "")
-    except (OSError, ValueError) as fault:
-        raise InvalidInput("The file with the token cannot be read.", "It is DATA_DIR/token of the server.") from fault
-    if not token:
-        raise InvalidInput("The server's token is missing.", "Set LUNGXAI_TOKEN, or give --token-file DATA_DIR/token.")
-    return token
 
 
 def _point(text: str) -> tuple[float, ...]:

@@ -51,14 +51,16 @@ def radiology(body: dict[str, Any], max_points: int) -> dict[str, Any]:
     ------
     InvalidInput, InputTooLarge : unknown or malformed fields, or too many points.
     """
-    _fields(body, "volume", "points_lps_mm", "boxes_lps_mm", "explain", "corrected")
+    _fields(body, "volume", "points_lps_mm", "boxes_lps_mm", "explain", "corrected", "search")
     volume = body.get("volume")
     if not isinstance(volume, str):
         raise InvalidInput("The request names no CT.", _REMEDY)
     routes.volume(volume)
-    corrected = body.get("corrected", False)
-    if not isinstance(corrected, bool):
-        raise InvalidInput("corrected is not true or false.", _REMEDY)
+    corrected, search = body.get("corrected", False), body.get("search", True)
+    if not isinstance(corrected, bool) or not isinstance(search, bool):
+        raise InvalidInput("corrected or search is not true or false.", _REMEDY)
+    if not (search or corrected or body.get("points_lps_mm") or body.get("boxes_lps_mm")):
+        raise InvalidInput("Nothing was pointed at, and nothing is to be searched.", "Set a point or a box.")
     boxes = []
     for box in _several(body, "boxes_lps_mm", max_points):
         if not isinstance(box, list) or len(box) != 2:
@@ -73,6 +75,7 @@ def radiology(body: dict[str, Any], max_points: int) -> dict[str, Any]:
         "boxes_lps_mm": boxes,
         "explain": _explain(body),
         "corrected": corrected,
+        "search": search,
     }
 
 

@@ -63,9 +63,13 @@ class Backend(Protocol):
         explain: Sequence[str],
         progress: Progress,
         cancelled: Cancel,
+        search: bool = True,
         corrected: Optional[LabelVolume] = None,
     ) -> CTAnswer:
-        """The nodules of a CT; those of ``corrected``, on its grid, instead of searched ones where it is given."""
+        """The nodules of a CT: what was pointed at and, with ``search``, what both lungs hold.
+
+        Those of ``corrected``, on the CT's grid, instead, where it is given.
+        """
         ...
 
     def tile_probabilities(self, pixels: Array) -> Array:
@@ -170,6 +174,7 @@ class ModelSet:
         explain: Sequence[str],
         progress: Progress,
         cancelled: Cancel,
+        search: bool = True,
         corrected: Optional[LabelVolume] = None,
     ) -> CTAnswer:
         from shared_models.ct_pipeline import analyse_ct
@@ -182,6 +187,7 @@ class ModelSet:
             explain=explain,
             progress=progress,
             cancelled=cancelled,
+            search=search,
             corrected=corrected,
         )
         return answer
@@ -251,8 +257,16 @@ def described(bundle: Bundle) -> dict[str, Any]:
         "coverage": list(bundle.own["coverage"]),
         "calibrated": bundle.own["calibrated"],
         "weights_sha256": bundle.weights_sha256,
+        "methods": _methods(bundle.own["modality"]),
         **{name: bundle.own[name] for name in ("tile_px", "spacing_um_px") if name in bundle.own},
     }
+
+
+def _methods(modality: str) -> list[str]:
+    """The heatmap methods that a modality has."""
+    from shared_models import ct_pipeline, slide_pipeline
+
+    return list({"radiology": ct_pipeline.AVAILABLE, "pathology": slide_pipeline.AVAILABLE}.get(modality, ()))
 
 
 def _ct_models(root: Path, device: str) -> Any:

@@ -35,7 +35,7 @@ def info(settings: Settings, status: EngineStatus) -> dict[str, Any]:
             **({} if status.problem is None else {"server": status.problem.body()}),
         },
         "compressions": list(compressions()),
-        "methods": list(METHODS),
+        "methods": [method for method in METHODS if any(method in model.get("methods", ()) for model in status.models)],
         "limits": {
             "max_upload_bytes": settings.max_upload_bytes,
             "max_decoded_bytes": settings.max_decoded_bytes,

@@ -151,6 +151,7 @@ class Worker:
             points_lps_mm=[tuple(point) for point in request["points_lps_mm"]],
             boxes_lps_mm=[tuple(tuple(corner) for corner in box) for box in request["boxes_lps_mm"]],
             explain=tuple(request["explain"]),
+            search=bool(request.get("search", True)),
             corrected=self._correction(task, volume) if request.get("corrected") else None,
             progress=lambda stage, fraction: self._progress(task.job_id, stage, fraction),
             cancelled=lambda: task.job_id in self._inbox.cancelled,

@@ -21,7 +21,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .contract.errors import BadGeometry
+from .contract.errors import BadGeometry, InvalidInput
 from .contract.values import Array, CTVolume
 from .ct_neighbourhood import THIN_MM, Neighbourhood, Prompt
 from .geometry import lps_to_index
@@ -43,6 +43,7 @@ LEAST_EXPECTED = 0.35
 # A tumour against the chest wall or the hilum lies mostly where no air is: then it has to be a ball, and a sure one.
 LEAST_OF_BALL, BALL, SURE_OF_BALL = 0.15, 0.85, 0.8
 MOST_KEPT, LARGE_MM = 5, 30.0
+_LARGEST_BY_HAND_MM = 200.0  # as a ball
 LEAST_IN_LUNG = 0.5
 # The densest tenth of a piece is at least so dense: airways and haze are not.
 LEAST_P90_HU = -500.0
@@ -246,17 +247,31 @@ def suspicion(piece: Candidate, spacing_mm: tuple[float, float, float]) -> float
     return float(piece.score * compactness(piece.mask, spacing) ** 0.5 * min(1.0, size / LARGE_MM) ** 0.5)
 
 
-def handmade(labels: Array) -> list[Candidate]:
+def handmade(labels: Array, spacing_mm: tuple[float, float, float]) -> list[Candidate]:
     """One piece a label of a segmentation that a reader corrected, as it is: nothing is cut or left out.
 
     Parameters
     ----------
     labels : uint8 (slices, rows, columns); 0 is background
+    spacing_mm : along (column, row, slice) index
+
+    Raises
+    ------
+    InvalidInput : a segment is larger than any nodule, or the segments are scattered over the CT; measuring such a
+        segmentation would take hours.
     """
     from scipy import ndimage
 
-    found = ndimage.find_objects(labels)
-    return [Candidate(w, labels[w] == number, 1.0, "hand") for number, w in enumerate(found, 1) if w is not None]
+    voxels = np.bincount(labels.ravel(), minlength=256)
+    sphere_mm3 = np.pi / 6 * _LARGEST_BY_HAND_MM**3
+    if voxels[1:].max() * np.prod(spacing_mm) > sphere_mm3:
+        raise InvalidInput("A segment is larger than any nodule.", "Correct it, then classify again.")
+    found = [(number, where) for number, where in enumerate(ndimage.find_objects(labels), 1) if where is not None]
+    if sum(np.prod([s.stop - s.start for s in where]) for _, where in found) > labels.size:
+        raise InvalidInput(
+            "The segments are scattered over the whole CT.", "Keep one nodule a segment, then classify again."
+        )
+    return [Candidate(where, labels[where] == number, 1.0, "hand") for number, where in found]
 
 
 def axes_mm(mask: Array, pixel_mm: tuple[float, float]) -> tuple[float, float]:

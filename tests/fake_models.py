@@ -23,7 +23,7 @@ import numpy as np
 
 from shared_models.contract.errors import Cancelled
 from shared_models.contract.provenance import Provenance
-from shared_models.contract.results import Heatmap, LabelVolume, Nodule, PathologyResult, RadiologyResult
+from shared_models.contract.results import METHODS, Heatmap, LabelVolume, Nodule, PathologyResult, RadiologyResult
 from shared_models.contract.values import CLASSES, CTVolume
 
 KNOWN = ("adenocarcinoma", "squamous_cell", "normal")
@@ -50,13 +50,15 @@ class FakeBackend:
                 "coverage": list(KNOWN),
                 "calibrated": False,
                 "weights_sha256": "0" * 64,
+                "methods": list(METHODS),
             }
             for modality in ("radiology", "pathology")
         ]
 
     def analyse_ct(
-        self, volume: CTVolume, *, points_lps_mm, boxes_lps_mm, explain, progress, cancelled, corrected=None
-    ) -> Analysis:
+        self, volume: CTVolume, *, points_lps_mm, boxes_lps_mm, explain, progress, cancelled, search=True,
+        corrected=None,
+    ) -> Analysis:  # fmt: skip
         for command in volume.series_uid.split():
             name, _, value = command.partition("=")
             if name == "sleep":
@@ -76,6 +78,7 @@ class FakeBackend:
                 raise KeyError("Jane Doe")  # a name that must not reach an answer or the log
         labels = (volume.voxels > 0).astype(np.uint8) if corrected is None else corrected.labels
         found_by = "search" if corrected is None else "hand"
+        found_by = "point" if not search and corrected is None else found_by
         nodule = Nodule(1, (1.0, 2.0, 3.0), 8.0, 6.0, 150.0, float(volume.voxels.mean()), 0.7, SUBTYPE, found_by)
         result = RadiologyResult(volume.series_uid, (nodule,), 0.7, SUBTYPE, (self.provenance,), ("fake model",))
         heatmaps = {

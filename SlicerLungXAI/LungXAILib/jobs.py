@@ -38,7 +38,7 @@ class Question:
     ----------
     case_id : the case that it belongs to; empty makes a new one
     synthetic : the CT is drawn, not scanned
-    points_lps_mm, boxes_lps_mm : nodules that the user pointed at; the whole lung is searched in any case
+    points_lps_mm, boxes_lps_mm : nodules that the user pointed at; with any, they alone are looked at
     explain : heatmap methods
     """
 
@@ -70,8 +70,9 @@ def analyse(address: Address, volume: CTVolume, question: Question) -> Callable[
             sha256 = client.put_volume(volume, sent)
             talk.check()
             job_id = client.radiology(
-                case_id, sha256, question.points_lps_mm, question.boxes_lps_mm, question.explain
-            )
+                case_id, sha256, question.points_lps_mm, question.boxes_lps_mm, question.explain,
+                search=not (question.points_lps_mm or question.boxes_lps_mm),
+            )  # fmt: skip
             _follow(client, job_id, talk)
             return _fetched(client, case_id, talk)
 

@@ -158,7 +158,13 @@ class PracticeServer:
 
     def _info(self) -> dict[str, Any]:
         models = [
-            {"model_id": f"practice {m}", "modality": m, "coverage": list(_COVERAGE), "weights_sha256": "0" * 64}
+            {
+                "model_id": f"practice {m}",
+                "modality": m,
+                "coverage": list(_COVERAGE),
+                "weights_sha256": "0" * 64,
+                "methods": list(METHODS),
+            }
             for m in self.behaviour.modalities
         ]
         absent = {m for m in ("radiology", "pathology") if m not in self.behaviour.modalities}

@@ -36,6 +36,7 @@ from shared_models.contract.errors import (
     ServerTimeout,
     ServerUnreachable,
 )
+from shared_models.contract.results import METHODS
 
 from .text import tr
 
@@ -90,7 +91,7 @@ class ConnectionReport:
     protocol : the one that the server speaks; None where unknown
     models : as /v1/info says them
     coverage : modality to the classes that its models know from real data; a modality without a model is absent
-    methods : heatmap methods that the server has
+    methods : heatmap methods that the server has for a CT
     """
 
     kind: str
@@ -153,7 +154,7 @@ def _tested(client: Client, host: str, encrypted: bool) -> ConnectionReport:
         )
     coverage = _coverage(models)
     device = str(info.get("device") or "")
-    methods = tuple(str(method) for method in info.get("methods", ()))
+    methods = _methods(models)
     absent = [modality for modality in MODALITIES if modality not in coverage]
     if absent:
         kind = "incomplete" if "radiology" in coverage else "failed"
@@ -176,6 +177,12 @@ def _coverage(models: tuple[Mapping[str, Any], ...]) -> dict[str, tuple[str, ...
         modality = str(model.get("modality"))
         found[modality] = (*found.get(modality, ()), *(str(name) for name in model.get("coverage") or ()))
     return found
+
+
+def _methods(models: tuple[Mapping[str, Any], ...]) -> tuple[str, ...]:
+    """Heatmap methods of the CT's models, in the contract's order."""
+    had = {method for model in models if model.get("modality") == "radiology" for method in model.get("methods", ())}
+    return tuple(method for method in METHODS if method in had)
 
 
 def coverage_in_words(report: ConnectionReport) -> list[str]:

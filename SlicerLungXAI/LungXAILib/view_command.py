@@ -6,13 +6,13 @@ register()   adds the command
 from __future__ import annotations
 
 import argparse
-import os
 import webbrowser
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
-from shared_models.contract.client import Client, is_loopback
+from shared_models.contract.client import is_loopback
 from shared_models.contract.errors import InvalidInput, ServerError
+from shared_models.contract.server_option import add_server_options, named_client
 
 _EXAMPLES = """\
 examples:
@@ -40,11 +40,7 @@ def register(subparsers: Any) -> None:
     )
     view.add_argument("case", metavar="CASE", help="folder of lungxai analyze or demo; with --server, a case's id")
     view.add_argument("--ct", type=Path, metavar="PATH", help="the CT that was analysed: DICOM folder, NRRD, NIfTI")
-    view.add_argument("--server", metavar="URL", help="a running server; its token in LUNGXAI_TOKEN or --token-file")
-    view.add_argument("--token-file", type=Path, metavar="FILE", help="file with the server's token")
-    view.add_argument(
-        "--consent-to-remote", action="store_true", help="agree that the case comes from a server on another machine"
-    )
+    add_server_options(view)
     view.add_argument("--port", type=int, default=0, help="port of the page, 0 for a free one (default 0)")
     view.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     view.add_argument("--allow-remote", action="store_true", help="consent to a --host that is not loopback")
@@ -107,7 +103,7 @@ def _from_server(given: argparse.Namespace) -> Any:
     from .viewer_app import ViewerApp
     from .volumes import load_ct, volume_node
 
-    with Client(given.server, _token(given.token_file), consent_to_remote=given.consent_to_remote) as client:
+    with named_client(given) as client:
         case = fetch(client, given.case)
         volume = None if given.ct else client.volume(case.volume_sha256)
     logics = SceneLogics.headless()
@@ -115,19 +111,7 @@ def _from_server(given: argparse.Namespace) -> Any:
     return ViewerApp(logics, ct_node, case)
 
 
-def _token(file: Optional[Path]) -> str:
-    try:
-        token = file.read_text().strip() if file else os.environ.get("LUNGXAI_TOKEN", "")
-    except OSError as fault:
-        raise InvalidInput("The file with the token cannot be read.", "It is DATA_DIR/token of the server.") from fault
-    if not token:
-        raise InvalidInput("The server's token is missing.", "Set LUNGXAI_TOKEN, or give --token-file DATA_DIR/token.")
-    return token
-
-
 def _said(url: str, no_browser: bool) -> None:
     print(f"The case is at {url}\nCtrl-C ends it.", flush=True)
     if not no_browser:
         webbrowser.open(url)
-
-

@@ -228,6 +228,7 @@ class Client:
         boxes_lps_mm: Iterable[tuple[Point, Point]] = (),
         explain: Iterable[str] = (),
         corrected: bool = False,
+        search: bool = True,
     ) -> str:
         """Ask for the nodules of a CT; the job's id.
 
@@ -236,6 +237,7 @@ class Client:
         points_lps_mm, boxes_lps_mm : nodules that the user pointed at, LPS mm; a box is (lower, upper) corner
         explain : heatmap methods, of METHODS
         corrected : measure and classify the mask of put_mask() instead of searching
+        search : look through both lungs too; without it the answer holds what was pointed at alone
         """
         body = {
             "volume": volume_sha256,
@@ -243,6 +245,7 @@ class Client:
             "boxes_lps_mm": [[[float(x) for x in corner] for corner in box] for box in boxes_lps_mm],
             "explain": list(explain),
             **({"corrected": True} if corrected else {}),
+            **({} if search else {"search": False}),
         }
         return _text(self._json("POST", routes.case(case_id, "radiology"), body), "job_id")
 

@@ -118,6 +118,14 @@ def test_a_corrected_segmentation_is_measured(client, server) -> None:
     client.delete_case(case_id)
 
 
+def test_this_nodule_alone_can_be_asked_for(client) -> None:
+    case_id, sha = client.create_case(), client.put_volume(ct())
+    with pytest.raises(errors.InvalidInput, match="pointed at"):
+        client.radiology(case_id, sha, search=False)
+    client.wait(client.radiology(case_id, sha, [(1, 2, 3)], search=False))
+    assert [nodule.found_by for nodule in client.radiology_result(case_id).nodules] == ["point"]
+
+
 def test_a_ct_comes_back_as_it_was_sent(client) -> None:
     sha = client.put_volume(ct(seed=3))
     back = client.volume(sha)

@@ -1,6 +1,6 @@
 """The extension as it is installed: every file is named in CMake, and the installed tree works by itself.
 
-CMake is the real one; Slicer's macros are stand-ins that copy the files that the real ones would (tests/slicer_module/cmake).
+CMake is the real one; Slicer's macros are stand-ins that copy the files that the real ones would (cmake/ beside this).
 """
 
 from __future__ import annotations

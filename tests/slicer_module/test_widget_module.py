@@ -1,4 +1,4 @@
-"""SlicerLungXAI.py itself, with stand-ins for what only the application has (tests/slicer_module/stand_ins): set up, a run to
+"""SlicerLungXAI.py itself, with stand-ins for what only the application has (stand_ins/ beside this): set up, a run to
 its end, scenes closed and loaded, clean up. The MRML scene and its logics are the real ones of slicer-core.
 """
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from shared_models.contract.errors import InvalidInput
 from shared_models.contract.results import LabelVolume
 from shared_models.ct_lungs import lungs, midline_mm, side_of
 from shared_models.ct_nodules import handmade
@@ -13,7 +14,7 @@ def test_a_readers_segments_are_taken_as_they_are() -> None:
     labels = np.zeros((4, 20, 20), np.uint8)
     labels[1, 2, 3] = 2
     labels[:, 10:14, 10:14] = 9
-    found = handmade(labels)
+    found = handmade(labels, (1.0, 1.0, 1.0))
     assert [int(c.mask.sum()) for c in found] == [1, 64] and {c.found_by for c in found} == {"hand"}
 
 
@@ -32,6 +33,24 @@ def test_a_corrected_segmentation_is_measured_and_explained(phantom) -> None:
         assert np.linalg.norm(np.subtract(nearest.centre_lps_mm, planted.centre_lps_mm)) < 1.5
         # LPS: x grows to the patient's left.
         assert nearest.side == ("left" if planted.centre_lps_mm[0] > 0 else "right")
+
+
+def test_what_cannot_be_a_correction_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="larger than any nodule"):
+        handmade(np.ones((40, 300, 300), np.uint8), (1.0, 1.0, 2.0))
+    noise = np.random.default_rng(0).integers(0, 256, (20, 40, 40)).astype(np.uint8)
+    with pytest.raises(InvalidInput, match="scattered"):
+        handmade(noise, (1.0, 1.0, 1.0))
+    assert handmade(np.zeros((2, 3, 4), np.uint8), (1.0, 1.0, 1.0)) == []
+
+
+def test_this_nodule_alone_is_looked_at(phantom) -> None:
+    pytest.importorskip("torch")
+    wanted = phantom.nodules[0]
+    found = analyse_ct(phantom.volume, CTModels.load(), points_lps_mm=[wanted.centre_lps_mm], search=False)
+    assert [n.found_by for n in found.result.nodules] == ["point"]
+    assert (found.mask.labels[phantom.truth.labels == wanted.label] > 0).mean() > 0.6
+    assert any("not searched" in note for note in found.result.notes)
 
 
 def test_the_side_follows_the_patient_not_the_storage_order(phantom) -> None:
