@@ -15,3 +15,15 @@ Nothing here imports qt or ctk, or touches slicer.app; HTTP goes through shared_
 MRML is touched on the main thread only; what a worker thread does is HTTP and the codec (case_results.fetch()).
 Python 3.9 and numpy 1.26 are the oldest that run it (Slicer 5.8).
 """
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+# Installed, the contract lies beside the module; in a checkout, one folder further up, where Slicer does not look.
+if importlib.util.find_spec("shared_models") is None:
+    _checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if os.path.isdir(os.path.join(_checkout, "shared_models", "contract")):
+        sys.path.append(_checkout)

@@ -182,3 +182,17 @@ def test_ctests_script_passes(monkeypatch) -> None:
         timeout=300,
     )
     assert done.returncode == 0 and "OK" in done.stderr, done.stderr[-3000:]
+
+
+def test_a_checkout_is_enough_as_a_module_path(tmp_path) -> None:
+    """Slicer knows only the module's own folder then; the editable install of this environment is taken away."""
+    code = (
+        "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in str(f).lower()];"
+        "sys.path_hooks = [h for h in sys.path_hooks if 'editable' not in str(h).lower()];"
+        f"sys.path = [{str(REPO / 'SlicerLungXAI')!r}] + [p for p in sys.path if p and 'editable' not in p];"
+        "import importlib.util as u; assert u.find_spec('shared_models') is None;"
+        "import LungXAILib.jobs, shared_models.contract.client as c; print(c.__file__)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert Path(ran.stdout.strip()) == REPO / "shared_models" / "contract" / "client.py"
