@@ -44,6 +44,7 @@ class Slide:
     Attributes
     ----------
     dimensions : (width, height) of level 0, pixels
+    level_sizes : (width, height) of each level, finest first
     mpp : micrometres per level-0 pixel
     slide_id : name of the file without its ending
 
@@ -53,6 +54,7 @@ class Slide:
     def __init__(self, levels: _Levels, sizes: list[tuple[int, int]], mpp: float, slide_id: str) -> None:
         self._levels = levels
         self._sizes = sizes
+        self.level_sizes = tuple(sizes)
         self.dimensions = sizes[0]
         self.mpp = mpp
         self.slide_id = slide_id
