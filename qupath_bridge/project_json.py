@@ -9,6 +9,7 @@ text()          JSON as QuPath writes it: two spaces, UTF-8, no line feed at the
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Optional, TypeVar
 
@@ -18,6 +19,8 @@ from shared_models.contract.server_option import small_file
 
 MAX_DEPTH = 40
 _REMEDY = "Save the project in QuPath again, or restore project.qpproj.backup, which QuPath keeps beside it."
+
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 Kind = TypeVar("Kind")
 
@@ -59,18 +62,13 @@ def parse_object(content: bytes, what: str) -> dict[str, Any]:
 
 
 def _deepest(content: bytes) -> int:
-    """Brackets open at once, at most; brackets within text may count too much, never too little."""
+    """Brackets open at once, at most; those within texts do not count."""
     import numpy as np
 
-    signs = np.frombuffer(content, np.uint8)
+    signs = np.frombuffer(_TEXT.sub(b"", content), np.uint8)
     opened = (signs == ord("{")) | (signs == ord("["))
-    closed = (signs == ord("}")) | (signs == ord("]"))
-    marks = np.flatnonzero(opened | closed)
-    if not len(marks):
-        return 0
-    depth = np.cumsum(np.where(opened[marks], 1, -1))
-    # A closing bracket within text must not hide depth, so the lowest point so far counts as the ground.
-    return int((depth - np.minimum(np.minimum.accumulate(depth), 0)).max())
+    marks = np.flatnonzero(opened | (signs == ord("}")) | (signs == ord("]")))
+    return int(np.cumsum(np.where(opened[marks], 1, -1)).max()) if len(marks) else 0
 
 
 def entry(body: Any, name: str, kind: type[Kind], instead: Kind) -> Kind:
