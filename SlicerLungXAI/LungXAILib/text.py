@@ -33,8 +33,12 @@ def tr(text: str) -> str:
 
 
 def probability(value: Optional[float]) -> str:
-    """0.973 as "97.3 %"; None as "not assessed"."""
-    return tr(NOT_ASSESSED) if value is None else f"{100.0 * value:.1f} %"
+    """0.973 as "97.3 %"; None as "not assessed". A model is never certain: beyond 0.1 and 99.9 % it says so."""
+    if value is None:
+        return tr(NOT_ASSESSED)
+    if 0.0 < value < 0.001 or 0.999 < value:
+        return "< 0.1 %" if value < 0.5 else "> 99.9 %"
+    return f"{100.0 * value:.1f} %"
 
 
 def method_name(method: str) -> str:

@@ -59,7 +59,8 @@ def test_who_found_it(logics, volume, found_by, words) -> None:
 def test_nothing_is_zero_that_was_not_assessed() -> None:
     assert probability(None) == "not assessed"
     assert probability(0.0) == "0.0 %"
-    assert probability(1.0) == "100.0 %"
+    assert probability(1.0) == "> 99.9 %" and probability(0.9994) == "> 99.9 %" and probability(0.999) == "99.9 %"
+    assert probability(0.0004) == "< 0.1 %" and probability(0.0) == "0.0 %"
 
 
 def test_markups_say_what_they_mark_and_stay_put(nodes, volume) -> None:
