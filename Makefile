@@ -8,7 +8,7 @@ PYTHON39 ?= $(firstword $(shell ls $(HOME)/.pyenv/versions/3.9*/bin/python3.9 2>
 PIP_ARGS ?=
 VENV := .venv
 # Those that need no more than Slicer 5.8's own Python has.
-TESTS39 := tests/contract
+TESTS39 := tests/contract $(addprefix tests/slicer_module/test_widget_,workflow.py clinical.py server.py)
 .PHONY: demo test test39 check wheels bench clean
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
