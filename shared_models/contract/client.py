@@ -15,7 +15,6 @@ so neither can carry patient data elsewhere. Answers are read with a cap on thei
 from __future__ import annotations
 
 import hashlib
-import io
 import ipaddress
 import json
 import time
@@ -31,7 +30,6 @@ from .errors import (
     Cancelled,
     ContractMismatch,
     InvalidInput,
-    LungXAIError,
     ServerError,
     ServerTimeout,
     ServerUnreachable,
@@ -41,13 +39,12 @@ from .jobs import JobProgress
 from .jsonforms import from_json, to_json
 from .results import FusionResult, Heatmap, LabelVolume, PathologyResult, RadiologyResult
 from .values import ClinicalFields, CTVolume, SlideTiles
+from .wire import StraightSession, WatchedBody, event, lines, other_protocol, text, unreadable, whole_body
 
 Point = Sequence[float]
 Value = TypeVar("Value")
 _MAX_JSON_ANSWER = 256 << 20
-_MAX_EVENT = 1 << 16
 _RECONNECTS = 5
-_SENT_BYTES = 256 << 10
 
 
 def is_loopback(host: Optional[str]) -> bool:
@@ -58,28 +55,6 @@ def is_loopback(host: Optional[str]) -> bool:
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
-
-
-class _Watched(io.BytesIO):
-    """A body that tells how much of it was sent; what ``sent`` raises ends the request."""
-
-    def __init__(self, body: bytes, sent: Callable[[int, int], None]) -> None:
-        super().__init__(body)
-        self._sent, self._total, self._told = sent, len(body), 0
-
-    def read(self, size: Optional[int] = -1, /) -> bytes:
-        place = self.tell()
-        if place - self._told >= _SENT_BYTES or place in (0, self._total):
-            self._told = place
-            self._sent(place, self._total)
-        return super().read(size)
-
-
-class _Session(requests.Session):
-    """A session that does not even look at where a redirect leads; requests would read its whole body first."""
-
-    def get_redirect_target(self, resp: requests.Response) -> Optional[str]:
-        return None
 
 
 class Client:
@@ -122,7 +97,7 @@ class Client:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._compression = compression
-        self._session = _Session()
+        self._session = StraightSession()
         self._session.trust_env = False  # no proxy, no .netrc
         self._session.headers.update(
             {
@@ -163,13 +138,13 @@ class Client:
     def create_case(self, case_id: Optional[str] = None, synthetic: bool = False) -> str:
         """A new case; its pseudonymous id. ``synthetic`` labels it so on every output."""
         body = {"synthetic": synthetic, **({} if case_id is None else {"case_id": case_id})}
-        return _text(self._json("POST", routes.CASES, body), "case_id")
+        return text(self._json("POST", routes.CASES, body), "case_id")
 
     def cases(self) -> list[dict[str, Any]]:
         """Every case with the state of each modality, newest first."""
         found = self._json("GET", routes.CASES).get("cases")
         if not isinstance(found, list):
-            raise _unreadable()
+            raise unreadable()
         return found
 
     def case(self, case_id: str) -> dict[str, Any]:
@@ -199,7 +174,7 @@ class Client:
         with self._request("HEAD", path) as answer:
             held = answer.status_code == 200
         if not held:
-            self._checked(self._request("PUT", path, data=_Watched(frame, sent)))
+            self._checked(self._request("PUT", path, data=WatchedBody(frame, sent)))
         return sha256
 
     def put_tiles(self, case_id: str, tiles: SlideTiles) -> int:
@@ -207,7 +182,7 @@ class Client:
         frame = encode(tiles)
         count = self._checked(self._request("POST", routes.case(case_id, "tiles"), data=frame)).get("tiles")
         if not isinstance(count, int):
-            raise _unreadable()
+            raise unreadable()
         return count
 
     def put_clinical(self, case_id: str, fields: ClinicalFields) -> None:
@@ -247,7 +222,7 @@ class Client:
             **({"corrected": True} if corrected else {}),
             **({} if search else {"search": False}),
         }
-        return _text(self._json("POST", routes.case(case_id, "radiology"), body), "job_id")
+        return text(self._json("POST", routes.case(case_id, "radiology"), body), "job_id")
 
     def pathology(
         self,
@@ -265,7 +240,7 @@ class Client:
         body: dict[str, Any] = {"slide_id": slide_id, "explain": list(explain)}
         if tile_px is not None:
             body["tile_px"] = [float(side) for side in tile_px]
-        return _text(self._json("POST", routes.case(case_id, "pathology"), body), "job_id")
+        return text(self._json("POST", routes.case(case_id, "pathology"), body), "job_id")
 
     def job(self, job_id: str) -> JobProgress:
         """Where a job stands."""
@@ -342,7 +317,7 @@ class Client:
     def report(self, case_id: str) -> str:
         """The case's report: one HTML page that needs nothing else."""
         answer = self._opened(routes.case(case_id, "report"))
-        return _body(answer, _MAX_JSON_ANSWER).decode("utf-8", "replace")
+        return whole_body(answer, _MAX_JSON_ANSWER).decode("utf-8", "replace")
 
     # The wire
 
@@ -352,11 +327,11 @@ class Client:
         while True:
             try:
                 with self._opened(routes.job(job_id, events=True)) as answer:
-                    for line in _lines(answer):
+                    for line in lines(answer):
                         failures = 0
-                        event = _event(line)
-                        yield event
-                        if event is not None and event.ended:
+                        moment = event(line)
+                        yield moment
+                        if moment is not None and moment.ended:
                             return
                 # An orderly end without the job's end: taken up again too, but not in a loop without a pause.
                 raise ServerUnreachable("The server stopped answering.", "Restart it; its jobs go on.")
@@ -369,7 +344,7 @@ class Client:
 
     def _framed(self, path: str, kind: type[Value]) -> Value:
         answer = self._opened(path)
-        value = decode(memoryview(_body(answer, MAX_DECODED_BYTES)))
+        value = decode(memoryview(whole_body(answer, MAX_DECODED_BYTES)))
         if not isinstance(value, kind):
             raise ContractMismatch("The server sent another kind of data.", "Update the older side.")
         return value
@@ -388,17 +363,17 @@ class Client:
         answer = self._request("GET", path)
         if answer.status_code != 200:
             self._checked(answer)
-            raise _unreadable()
+            raise unreadable()
         if answer.headers.get(routes.PROTOCOL_HEADER) != str(PROTOCOL_VERSION):
             answer.close()
-            raise _other_protocol()
+            raise other_protocol()
         return answer
 
     def _request(
         self,
         method: str,
         path: str,
-        data: Optional[Union[bytes, _Watched]] = None,
+        data: Optional[Union[bytes, WatchedBody]] = None,
         content_type: str = routes.FRAME_TYPE,
     ) -> requests.Response:
         try:
@@ -418,7 +393,7 @@ class Client:
 
     def _checked(self, answer: requests.Response) -> dict[str, Any]:
         try:
-            body = json.loads(_body(answer, _MAX_JSON_ANSWER) or b"null")
+            body = json.loads(whole_body(answer, _MAX_JSON_ANSWER) or b"null")
         except (ValueError, RecursionError):
             body = None
         if answer.status_code >= 400:
@@ -426,63 +401,7 @@ class Client:
             fault.status = answer.status_code
             raise fault
         if answer.headers.get(routes.PROTOCOL_HEADER) != str(PROTOCOL_VERSION):
-            raise _other_protocol()
+            raise other_protocol()
         if answer.status_code not in (200, 201, 202) or not isinstance(body, dict):
-            raise _unreadable()
+            raise unreadable()
         return body
-
-
-def _other_protocol() -> ContractMismatch:
-    return ContractMismatch("The server speaks another protocol.", "Check the address; update the older side.")
-
-
-def _unreadable() -> ServerError:
-    return ServerError("The server's answer is unreadable.", "Check the server's version.")
-
-
-def _text(answer: dict[str, Any], name: str) -> str:
-    value = answer.get(name)
-    if not isinstance(value, str):
-        raise _unreadable()
-    return value
-
-
-def _lines(answer: requests.Response) -> Iterator[bytes]:
-    """Each line as it comes; ServerError for one without an end."""
-    held = bytearray()
-    # Events are short: one byte at a time would be slow on bulk data but delivers each at once.
-    for part in answer.iter_content(1):
-        held += part
-        if held.endswith(b"\n"):
-            yield bytes(held).rstrip(b"\r\n")
-            held.clear()
-        if len(held) > _MAX_EVENT:
-            raise ServerError("The server's progress is too long.", "Check the server's version.")
-
-
-def _body(answer: requests.Response, limit: int) -> bytearray:
-    """The whole answer, or ServerError past ``limit`` bytes."""
-    if answer.headers.get("Content-Encoding", "identity") != "identity":
-        answer.close()
-        raise _unreadable()
-    parts = bytearray()
-    try:
-        with answer:
-            for part in answer.iter_content(1 << 20):
-                parts += part
-                if len(parts) > limit:
-                    raise ServerError("The server's answer is too large.", "Check the server's version.")
-    except requests.Timeout as fault:
-        raise ServerTimeout("The server stopped in the middle of an answer.", "Try again.") from fault
-    except requests.RequestException as fault:
-        raise ServerUnreachable("The connection broke in the middle of an answer.", "Try again.") from fault
-    return parts
-
-
-def _event(line: bytes) -> Optional[JobProgress]:
-    if not line.startswith(b"data:"):
-        return None
-    try:
-        return JobProgress.from_json(json.loads(line[5:]))
-    except (ValueError, RecursionError, LungXAIError) as fault:
-        raise ContractMismatch("The server's progress is unreadable.", "Update the older side.") from fault
