@@ -1,0 +1,38 @@
+/*
+ * LungXAI: classify the selected annotation, or the whole tissue, through the server.
+ *
+ * Arguments (instead of dialogs): region=selected or tissue, case=NAME (empty for a new case)
+ * Research use only, not a diagnosis. Settings: LungXAI.properties, see docs/qupath_scripts.md.
+ */
+import qupath.lib.scripting.QP
+
+// QuPath tells a script neither its own folder nor other scripts: the shared files are looked for where scripts lie.
+def folders = [System.getenv('LUNGXAI_GROOVY')]
+if (QP.getProject() != null)
+    folders << QP.buildFilePath(QP.PROJECT_BASE_DIR, 'scripts')
+try {
+    def own = Class.forName('qupath.lib.gui.UserDirectoryManager', true, getClass().classLoader).getInstance().getScriptsDirectoryPath()
+    folders += own == null ? [] : [own.toString(), own.resolve('LungXAI').toString()]
+} catch (ClassNotFoundException fault) {
+    println 'LungXAI: QuPath runs without its window, so only LUNGXAI_GROOVY and the project are looked into.'
+}
+def folder = folders.findAll { it }.collect { new File(it) }.find { new File(it, 'LungXAIQuPath.groovy').isFile() }
+if (folder == null)
+    throw new RuntimeException('LungXAI.groovy and LungXAIQuPath.groovy were not found. Put all LungXAI files into the folder "scripts" ' +
+        'of the project or of QuPath, or name their folder in LUNGXAI_GROOVY. Looked into: ' + folders.findAll { it }.join(', '))
+def loader = new GroovyClassLoader(getClass().classLoader)
+loader.parseClass(new File(folder, 'LungXAI.groovy'))
+def shared = loader.parseClass(new File(folder, 'LungXAIQuPath.groovy'))
+def words = binding.hasVariable('args') && args != null ? args as List<String> : []
+
+shared.run('LungXAI: classify', folder, words) { lungxai ->
+    def selected = QP.getSelectedObject()
+    def usual = selected != null && selected.isAnnotation() ? 'selected' : 'tissue'
+    def region = lungxai.choose('region', 'Which part of the slide?', ['selected', 'tissue'], usual)
+    def id = lungxai.ask('case', 'Name of the case, to join the slide with its CT; empty for a new case', '')
+    def top = lungxai.classify(region, id)
+    def numbers = top.getMeasurements().findAll { name, value -> name.startsWith('LungXAI P') }
+    lungxai.show('LungXAI: classified', numbers.collect { name, value -> name + ': ' + String.format(Locale.ROOT, '%.3f', value as double) }.join('\n') +
+        '\nNot assessed: ' + (top.getMetadata().get('LungXAI not assessed') ?: 'none') +
+        '\nCase: ' + top.getMetadata().get('LungXAI case') + '\nResearch use only, not a diagnosis.')
+}
