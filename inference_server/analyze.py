@@ -240,8 +240,10 @@ def _slide(
             bar.update(f"sending tiles ({sent} of {grid.count})", 0.5 * sent / grid.count)
         _followed(client, client.pathology(case_id, slide.slide_id, explain, grid.tile_px), bar)
     result = client.pathology_result(case_id)
-    write_geojson(out / "slide.geojson.gz", slide_geojson(result, synthetic=synthetic))
-    for method in explain:
-        heatmap = client.heatmap(case_id, "pathology", method)
-        write_geojson(out / f"slide_heatmap_{method}.geojson.gz", heatmap_geojson(heatmap, synthetic=synthetic))
+    heatmaps = [client.heatmap(case_id, "pathology", method) for method in explain]
+    whole = slide_geojson(result, heatmaps, slide_mpp=slide.mpp, synthetic=synthetic)
+    write_geojson(out / "slide.geojson.gz", whole)
+    for heatmap in heatmaps:
+        target = out / f"slide_heatmap_{heatmap.method}.geojson.gz"
+        write_geojson(target, heatmap_geojson(heatmap, synthetic=synthetic))
     return dict(to_json(result))

@@ -2,7 +2,8 @@
 
 codec     a CT on the wire: blosc2 and byte-shuffle + zlib, against base64 in JSON
 tiles     EfficientNet-Lite0: ONNX Runtime against eager torch
-nodules   the nodule network: the lungs' box in batches against whole slices one by one
+geojson   100,000 tiles of noise to a file for QuPath: edges struck out against a union of all tiles
+nodules   the nodule network: tiles of the lungs, and the lungs' box, in batches, against whole slices one by one
 """
 
 from __future__ import annotations
@@ -77,6 +78,36 @@ def tiles() -> None:
     side_by_side("tiles: 16 tiles of 224 x 224", ways)
 
 
+def geojson() -> None:
+    import tempfile
+    from pathlib import Path
+
+    import shapely
+
+    from qupath_bridge.annotations import slide_geojson, write_geojson
+    from qupath_bridge.outlines import joined
+    from shared_models.contract.provenance import Provenance
+    from shared_models.contract.results import PathologyResult
+
+    places = np.array([(x * 224, y * 224) for y in range(400) for x in range(250)], np.int64)
+    known = {"adenocarcinoma": 0, "squamous_cell": 1, "normal": 4}
+    table = np.full((len(places), 5), np.nan, np.float32)
+    table[:, list(known.values())] = np.random.default_rng(0).dirichlet((1, 1, 1), len(places))
+    whole = dict.fromkeys(("large_cell", "small_cell")) | dict.fromkeys(known, 1 / 3)
+    by = Provenance("bench", "0" * 64, "bench", True, "cpu", tuple(known))
+    result = PathologyResult("s", 0.5, (224.0, 224.0), places, table, whole, (by,))
+    third = places[table[:, 0] > np.nanmax(table[:, 1:], axis=1)]
+    ways: dict[str, Callable[[], object]] = {
+        f"outline of {len(third)} tiles, edges struck out": lambda: joined(third, (224.0, 224.0)),
+        "union of all tiles (plain)": lambda: shapely.union_all(shapely.box(*third.T, *(third + 224).T)),
+    }
+    side_by_side("geojson: the outline of one class", ways, 3)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "many.geojson.gz"
+        file = {"to the file, all objects": lambda: write_geojson(path, slide_geojson(result, slide_mpp=0.5))}
+        side_by_side("geojson: 100,000 tiles", file, 1)
+
+
 def nodules() -> None:
     from shared_models.ct_lungs import lung_box, lungs
     from shared_models.ct_pipeline import CTModels
@@ -84,15 +115,17 @@ def nodules() -> None:
     from shared_models.phantom import thorax
 
     volume, models = thorax().volume, CTModels.load()
+    lung, rim = lungs(volume)
     some = slice(30, 46)
-    where = lung_box(lungs(volume)[1], volume.spacing_mm)
+    where = (some, *lung_box(rim, volume.spacing_mm)[1:])
+
+    def looked(box: tuple[slice, ...], **how: object) -> object:
+        return nodule_probability(models.network, volume.voxels[box], volume.spacing_mm, **how)  # type: ignore[arg-type]
+
     ways = {
-        "lungs' box, batches": lambda: nodule_probability(
-            models.network, volume.voxels[(some, *where[1:])], volume.spacing_mm
-        ),
-        "whole slices, one by one (plain)": lambda: nodule_probability(
-            models.network, volume.voxels[some], volume.spacing_mm, batch=1
-        ),
+        "tiles of the lungs, lungs' box, batches": lambda: looked(where, inside=lung[where]),
+        "lungs' box, batches": lambda: looked(where),
+        "whole slices, one by one (plain)": lambda: looked((some,), batch=1),
     }
     side_by_side("nodules: 16 slices of 256 x 256", ways, 3)
 
@@ -100,4 +133,5 @@ def nodules() -> None:
 if __name__ == "__main__":
     codec()
     tiles()
+    geojson()
     nodules()

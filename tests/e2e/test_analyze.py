@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qupath_bridge.geojson_reader import read_objects, walk
 from shared_models.command_line import main
 from shared_models.ct_reader import read_ct
 
@@ -144,11 +145,10 @@ def test_a_real_ct_and_a_composed_slide_go_through(real_data, tmp_path, capsys) 
             x0, y0, x1, y1 = boxes[uid]
             hit.append((labels[k, y0 : y1 + 1, x0 : x1 + 1] > 0).any())
     assert len(hit) >= 5 and np.mean(hit) >= 0.7
-    features = json.loads(gzip.decompress((out / "slide.geojson.gz").read_bytes()))["features"]
     called = {
-        tuple(np.mean(f["geometry"]["coordinates"][0][:4], axis=0)): f["properties"]["classification"]["name"]
-        for f in features
-        if f["properties"]["objectType"] == "tile"
+        tuple(np.mean(o.coordinates[0][:4], axis=0)): o.class_name
+        for o in walk(read_objects(out / "slide.geojson.gz"))
+        if o.kind == "tile"
     }
     names = {"adenocarcinoma": "Adenocarcinoma", "normal": "Normal"}
     right = []

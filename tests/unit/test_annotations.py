@@ -9,8 +9,10 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qupath_validator import refusals
 
-from qupath_bridge.annotations import heatmap_geojson, slide_geojson, write_geojson
+from qupath_bridge.annotations import heatmap_geojson, run_name, slide_geojson, tile_means, write_geojson
+from qupath_bridge.geojson_reader import objects_of, walk
 from shared_models.contract.errors import InputTooLarge, InvalidInput
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Heatmap, PathologyResult
@@ -33,31 +35,31 @@ def heatmap(values, matrix=None) -> Heatmap:
 
 
 def checked(collection) -> list:
-    """Everything that QuPath's importer was seen to refuse."""
+    """All objects, those below others too; QuPath would refuse none of them."""
+    assert refusals(collection) == []
     json.dumps(collection, allow_nan=False)
-    for feature in collection["features"]:
-        assert feature["type"] == "Feature" and feature["id"]
-        kind = feature["properties"]["classification"]
-        assert kind["name"] and len(kind["color"]) == 3 and all(isinstance(c, int) for c in kind["color"])
-        assert feature["properties"].get("name", "x")
-        assert all(isinstance(v, float) for v in feature["properties"]["measurements"].values())
-        geometry = feature["geometry"]
-        polygons = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
-        for polygon in polygons:
-            assert all(len(ring) >= 4 and ring[0] == ring[-1] for ring in polygon)
-        shape = shapely.geometry.shape(geometry)
-        assert shape.is_valid and not shape.is_empty and shape.area > 0
-        parts = list(getattr(shape, "geoms", [shape]))
-        assert shapely.union_all(parts).area == pytest.approx(sum(p.area for p in parts))
-    return collection["features"]
+
+    def below(features):
+        for feature in features:
+            yield feature
+            yield from below(feature["properties"].get("childObjects", []))
+
+    return list(below(collection["features"]))
+
+
+def regions_of(features) -> list:
+    return [
+        f for f in features if f["properties"]["objectType"] == "annotation" and "classification" in f["properties"]
+    ]
 
 
 def test_tiles_bear_their_class_and_only_what_was_assessed() -> None:
     collection = slide_geojson(result([(0, 0), (224, 0)], [(0.7, 0.2, 0.1), (0.1, 0.1, 0.8)]))
-    tiles = [f for f in checked(collection) if f["properties"]["objectType"] == "tile"]
+    (run, *others) = checked(collection)
+    tiles = [f for f in others if f["properties"]["objectType"] == "tile"]
     assert [t["properties"]["classification"]["name"] for t in tiles] == ["Adenocarcinoma", "Normal"]
     assert set(tiles[0]["properties"]["measurements"]) == {
-        "P(Adenocarcinoma)", "P(Squamous cell carcinoma)", "P(Normal)",
+        "P(Adenocarcinoma)", "P(Squamous cell carcinoma)", "P(Normal)", "Entropy (bits)", "Malignancy score",
     }  # fmt: skip
     assert tiles[0]["properties"]["measurements"]["P(Adenocarcinoma)"] == pytest.approx(0.7)
     assert tiles[1]["geometry"]["coordinates"][0][0] in ([448.5, 0.0], [224.0, 0.0])
@@ -78,7 +80,7 @@ def test_any_set_of_tiles_is_sound_and_no_area_is_lost(places, seed) -> None:
     origins = [(round(x * 224.5), round(y * 224.5)) for x, y in places]
     features = checked(slide_geojson(result(origins, rows.reshape(-1, 3))))
     assert sum(f["properties"]["objectType"] == "tile" for f in features) == len(places)
-    outlines = [f for f in features if f["properties"]["objectType"] == "annotation"]
+    outlines = regions_of(features)
     area = sum(shapely.geometry.shape(f["geometry"]).area for f in outlines)
     # Tiles at rounded origins overlap or part by a pixel at most.
     assert area == pytest.approx(len(places) * 224.5**2, rel=0.01)
@@ -121,12 +123,12 @@ def test_each_contiguous_region_is_one_annotation_with_its_own_id() -> None:
     places = [(224, 0), (449, 0), (2000, 0), (2000, 3000)]
     rows = [(0.1, 0.1, 0.8)] * 3 + [(0.8, 0.1, 0.1)]
     features = checked(slide_geojson(result(places, rows)))
-    regions = [f for f in features if f["properties"]["objectType"] == "annotation"]
+    regions = regions_of(features)
     names = [f["properties"]["classification"]["name"] for f in regions]
     assert names == ["Adenocarcinoma", "Normal", "Normal"]
     assert [f["properties"]["measurements"]["LungXAI tiles"] for f in regions] == [1.0, 2.0, 1.0]
     assert len({f["id"] for f in features}) == len(features)
-    assert features == slide_geojson(result(places, rows))["features"]
+    assert features == checked(slide_geojson(result(places, rows)))
 
 
 def test_keys_are_those_of_qupaths_own_export() -> None:
@@ -139,7 +141,8 @@ def test_keys_are_those_of_qupaths_own_export() -> None:
         for feature in checked(slide_geojson(result([(0, 0)], [(0.7, 0.2, 0.1)]))):
             assert set(feature) == set(own[0])
             if feature["properties"]["objectType"] == kind:
-                assert set(feature["properties"]) <= keys
+                # Children and metadata: QuPath reads them (0.5 and later), the golden objects have none.
+                assert set(feature["properties"]) <= keys | {"childObjects", "metadata"}
 
 
 def test_a_number_that_is_none_is_never_written_and_ragged_maps_are_refused(tmp_path, monkeypatch) -> None:
@@ -151,3 +154,70 @@ def test_a_number_that_is_none_is_never_written_and_ragged_maps_are_refused(tmp_
     monkeypatch.setattr("qupath_bridge.annotations.MAX_CORNERS", 8)
     with pytest.raises(InputTooLarge):
         heatmap_geojson(heatmap(np.eye(4)))
+
+
+def test_one_locked_annotation_holds_the_run_and_says_what_made_it() -> None:
+    places, rows = [(0, 0), (224, 0), (1000, 1000)], [(0.7, 0.2, 0.1), (0.1, 0.1, 0.8), (0.25, 0.25, 0.5)]
+    made = slide_geojson(result(places, rows, (224, 224)), slide_mpp=0.5, parameters={"region": "tissue"})
+    (run,) = objects_of(made)
+    assert run.kind == "annotation" and run.locked and run.class_name is None and "research use only" in run.name
+    assert run.metadata["LungXAI model"] == "test" and run.metadata["LungXAI weights sha256"] == "0" * 64
+    assert json.loads(run.metadata["LungXAI parameters"]) == {"region": "tissue"}
+    assert run.metadata["LungXAI run"] == run_name("s", (BY,), {"region": "tissue"})
+    assert run.metadata["LungXAI not assessed"] == "Large cell carcinoma, Small cell carcinoma"
+    assert run.measurements["LungXAI tiles"] == 3 and run.measurements["LungXAI area px^2"] == 3 * 224**2
+    assert run.measurements["LungXAI area mm^2"] == pytest.approx(3 * 224**2 * 0.25e-6, abs=1e-6)
+    assert run.measurements["LungXAI P(Normal)"] == pytest.approx(1 / 3, abs=1e-5)
+    areas = [o for o in run.children if o.kind == "annotation"]
+    assert [(a.class_name, a.measurements["LungXAI area px^2"]) for a in areas] == [
+        ("Adenocarcinoma", 224**2), ("Normal", 224**2), ("Normal", 224**2),
+    ]  # fmt: skip
+    assert all(a.metadata["LungXAI run"] == run.metadata["LungXAI run"] and a.locked for a in areas)
+    tiles = [o for o in run.children if o.kind == "tile"]
+    assert tiles[2].measurements["Entropy (bits)"] == pytest.approx(1.5)
+    assert tiles[0].measurements["Malignancy score"] == pytest.approx(0.9)
+    assert len({o.object_id for o in walk([run])}) == 7
+
+
+def test_another_slide_model_or_parameter_is_another_run() -> None:
+    other = Provenance("test", "1" * 64, "test", True, "cpu", KNOWN)
+    names = {
+        run_name("s", (BY,), {}), run_name("t", (BY,), {}), run_name("s", (other,), {}), run_name("s", (BY,), {"a": 1}),
+    }  # fmt: skip
+    assert len(names) == 4 and run_name("s", (BY,), {}) in names
+
+
+def test_a_class_that_was_not_assessed_has_no_score() -> None:
+    table = np.full((1, 5), np.nan, np.float32)
+    table[0, :2] = 0.5, 0.5
+    whole = {name: (0.5 if name in KNOWN[:2] else None) for name in CLASSES}
+    only = PathologyResult("s", 0.9, (224.0, 224.0), np.zeros((1, 2), np.int64), table, whole, (BY,))
+    (tile,) = [o for o in walk(objects_of(slide_geojson(only))) if o.kind == "tile"]
+    assert set(tile.measurements) == {"P(Adenocarcinoma)", "P(Squamous cell carcinoma)", "Entropy (bits)"}
+
+
+def test_each_tile_bears_the_mean_of_its_part_of_a_heatmap() -> None:
+    # Two tiles of 2 x 2 cells side by side, and one further down that the map does not reach.
+    values = np.array([[1, 2, 10, 20], [3, 4, 30, 40]])
+    matrix = np.array([[112.0, 0, 56], [0, 112, 56], [0, 0, 1]])
+    slide = result([(0, 0), (224, 0), (0, 5000)], [(0.7, 0.2, 0.1)] * 3, (224, 224))
+    means = tile_means(slide, heatmap(values, matrix))
+    assert means[:2].tolist() == [2.5, 25.0] and np.isnan(means[2])
+    made = slide_geojson(slide, [heatmap(values, matrix)])
+    tiles = [f for f in checked(made) if f["properties"]["objectType"] == "tile"]
+    assert [t["properties"]["measurements"].get("Attribution (Grad-CAM)") for t in tiles] == [2.5, 25.0, None]
+    turned = np.array([[0, 112.0, 56], [112, 0, 56], [0, 0, 1]])
+    foreign = Heatmap(np.ones((2, 2), np.float32), matrix, "t", "pathology", "gradcam", "normal", BY, {})
+    for wrong in (heatmap(values, turned), foreign):
+        with pytest.raises(InvalidInput):
+            slide_geojson(slide, [wrong])
+
+
+def test_a_heatmap_names_its_run_and_how_it_was_made() -> None:
+    (first, *_) = objects_of(heatmap_geojson(heatmap([[0, 1], [2, 3]]), run="abc"))
+    assert first.metadata["LungXAI run"] == "abc" and first.metadata["LungXAI method"] == "gradcam"
+    assert first.metadata["LungXAI weights sha256"] == "0" * 64 and first.metadata["LungXAI target"] == "normal"
+
+
+def test_an_empty_result_gives_an_empty_file() -> None:
+    assert slide_geojson(result([], np.zeros((0, 3)))) == {"type": "FeatureCollection", "features": []}
