@@ -1,0 +1,231 @@
+"""`lungxai qupath` on a project as plain files: real tiles come back as regions; stopped runs are taken up again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from fake_server import fake_server
+from PIL import Image
+from qupath_validator import refusals
+
+from qupath_bridge.files_backend import FilesBackend
+from qupath_bridge.geojson_reader import read_objects, walk
+from shared_models.command_line import main
+from shared_models.contract.client import Client
+from shared_models.contract.colours import CLASS_LABELS
+from shared_models.contract.errors import InvalidInput
+
+pytest.importorskip("torch")
+
+
+def refused(path: Path) -> list:
+    import gzip
+
+    return refusals(json.loads(gzip.decompress(path.read_bytes())))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, real_data):
+    """A project of the composed slide, classified by the real model, and the slide's truth."""
+    from compose_slide import compose
+
+    folder = tmp_path_factory.mktemp("study")
+    truth = compose(real_data, folder / "composed.tif", ["adenocarcinoma", "squamous_cell", "normal"])
+    project = folder / "study" / "project.qpproj"
+    assert main(["qupath", "new", str(folder / "composed.tif"), "--out", str(project)]) == 0
+    assert main(["qupath", "classify", str(project), "--explain", "gradcam", "--synthetic"]) == 0
+    return project, truth
+
+
+def objects(project: Path, name: str = "tiles"):
+    (path,) = (project.parent / "lungxai").glob(f"*.{name}.geojson.gz")
+    assert refused(path) == []
+    return read_objects(path)
+
+
+def places_of(truth, label=None) -> list:
+    return [t["origin_px"] for t in truth["tiles"] if label in (None, t["label"])]
+
+
+def test_regions_lie_where_they_were_composed_and_glass_has_no_tile(study) -> None:
+    project, truth = study
+    side = truth["tile_px"]
+    (run,) = objects(project)
+    for name in ("adenocarcinoma", "squamous_cell", "normal"):
+        places = places_of(truth, name)
+        composed = shapely.union_all([shapely.box(x, y, x + side, y + side) for x, y in places])
+        found = [
+            shapely.geometry.shape({"type": o.shape, "coordinates": o.coordinates})
+            for o in run.children if o.kind == "annotation" and o.class_name == CLASS_LABELS[name]
+        ]  # fmt: skip
+        area = shapely.union_all(found)
+        iou = area.intersection(composed).area / area.union(composed).area
+        assert iou >= 0.8, f"{name}: {iou:.3f}"
+    tissue = shapely.union_all([shapely.box(x, y, x + side, y + side) for x, y in places_of(truth)])
+    for tile in (o for o in run.children if o.kind == "tile"):
+        shape = shapely.geometry.shape({"type": tile.shape, "coordinates": tile.coordinates})
+        assert shape.intersection(tissue).area >= 0.5 * shape.area
+
+
+def test_every_object_bears_its_numbers_and_what_made_it(study) -> None:
+    project, _ = study
+    (run,) = objects(project)
+    assert run.locked and "SYNTHETIC" in run.name and len(run.metadata["LungXAI weights sha256"]) == 64
+    for tile in (o for o in run.children if o.kind == "tile"):
+        measured = tile.measurements
+        assert set(measured) == {
+            "P(Adenocarcinoma)", "P(Squamous cell carcinoma)", "P(Normal)", "Entropy (bits)", "Malignancy score",
+            "Attribution (Grad-CAM)",
+        }  # fmt: skip
+        assert measured["Malignancy score"] == pytest.approx(1 - measured["P(Normal)"], abs=2e-5)
+    assert {o.metadata["LungXAI run"] for o in objects(project, "gradcam")} == {run.metadata["LungXAI run"]}
+    backend = FilesBackend(project)
+    said = backend.metadata(backend.images()[0])
+    assert said["LungXAI P(Large cell carcinoma)"] == "not assessed" and said["LungXAI synthetic"] == "yes"
+
+
+def test_a_second_run_does_nothing_and_the_store_is_gone(study, capsys) -> None:
+    project, _ = study
+    assert not (project.parent / "lungxai" / "server").exists()
+    before = {p.name: p.read_bytes() for p in (project.parent / "lungxai").iterdir()}
+    assert main(["qupath", "classify", str(project), "--explain", "gradcam", "--synthetic"]) == 0
+    assert "done already" in capsys.readouterr().out
+    assert {p.name: p.read_bytes() for p in (project.parent / "lungxai").iterdir()} == before
+
+
+def test_export_and_import_give_files_that_qupath_takes(study, tmp_path, capsys) -> None:
+    project, _ = study
+    assert main(["qupath", "export", str(project), "--out", str(tmp_path / "out")]) == 0
+    (path,) = (tmp_path / "out").iterdir()
+    assert refused(path) == []
+    count = len(list(walk(read_objects(path))))
+    assert count == sum(len(list(walk(objects(project, name)))) for name in ("tiles", "gradcam"))
+    (project.parent / "data" / "1" / "data.qpdata").write_bytes(b"x")
+    try:
+        assert main(["qupath", "export", str(project), "--out", str(tmp_path / "out")]) == 1
+        assert "objects of QuPath are not among them" in capsys.readouterr().out
+    finally:
+        (project.parent / "data" / "1" / "data.qpdata").unlink()
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """A project of one picture of 20 x 20 tiles, pink all over: every tile is tissue."""
+    pixels = np.full((20 * 64, 20 * 64, 3), (200, 120, 180), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "pink.png")
+    target = tmp_path / "study" / "project.qpproj"
+    assert main(["qupath", "new", str(tmp_path / "pink.png"), "--mpp", "0.5", "--out", str(target)]) == 0
+    return target
+
+
+BROKEN = {
+    "type": "FeatureCollection",
+    "features": [
+        {"type": "Feature", "id": "x", "geometry": {"type": "Polygon", "coordinates": ring},
+         "properties": {"objectType": "annotation", "name": None, "classification": {"name": name}}}
+        for name, ring in (
+            ("Tumour", [[[0, 0], [9, 9], [9, 0], [0, 9], [0, 0]]]), ("Adenocarcinoma", [[[0, 0], [9, 0], [9, 9]]]),
+            ("Line", [[[0, 0], [9, 0], [0, 0], [0, 0]]]), ("Empty", []),
+        )
+    ],
+}  # fmt: skip
+
+
+def test_what_qupath_would_refuse_is_mended_and_said(project, tmp_path, capsys) -> None:
+    (tmp_path / "drawn.geojson").write_text(json.dumps(BROKEN))
+    assert refusals(BROKEN) and main(["qupath", "import", str(tmp_path / "drawn.geojson"), str(project)]) == 0
+    said = capsys.readouterr().out
+    (path,) = (project.parent / "lungxai").glob("*.imported.drawn.geojson.gz")
+    assert refused(path) == [] and [o.class_name for o in read_objects(path)] == ["Tumour", "Adenocarcinoma"]
+    assert "2 objects had no area" in said and "made valid" in said and "a class without a colour" in said
+    assert str(path) in said and "Drag" in said
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    with fake_server(folder) as (url, token), Client(url, token) as client:
+        yield ["--server", url, "--token-file", str(folder / "token")], client
+
+
+def test_ctrl_c_keeps_what_was_sent_and_the_next_run_goes_on(project, server, monkeypatch, capsys) -> None:
+    options, client = server
+    monkeypatch.setattr("qupath_bridge.classify._TILES_AT_ONCE", 4)
+    put, sent = Client.put_tiles, []
+
+    def stopped(self, case_id, tiles):
+        if len(sent) == 2:
+            raise KeyboardInterrupt
+        sent.append(len(tiles.pixels))
+        return put(self, case_id, tiles)
+
+    monkeypatch.setattr("qupath_bridge.classify.pathology_model", lambda client: {
+        "tile_px": 64, "spacing_um_px": 0.5, "modality": "pathology"})  # fmt: skip
+    command = ["qupath", "classify", str(project), *options]
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "put_tiles", stopped)
+        assert main(command) == 130
+    assert "goes on from there" in capsys.readouterr().err
+    assert not list((project.parent / "lungxai").glob("*.geojson.gz")) and sum(sent) == 8
+    again: list = []
+    monkeypatch.setattr(Client, "put_tiles", lambda self, c, t: again.append(len(t.pixels)) or put(self, c, t))
+    assert main(command) == 0
+    assert sum(again) == 400 - 8
+    (run,) = objects(project)
+    assert sum(o.kind == "tile" for o in run.children) == 400
+    assert len({tuple(map(tuple, o.coordinates[0])) for o in run.children if o.kind == "tile"}) == 400
+    again.clear()
+    assert main([*command, "--case", "case-of-the-ct"]) == 0 and sum(again) == 400
+    assert client.pathology_result("case-of-the-ct").slide_id == "pink"
+    again.clear()
+    assert main([*command, "--region", "whole", "--dry-run"]) == 0 and not again
+    assert "400 tiles of 32 µm" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--image", "absent.svs"], "Its images: pink.png"), (["--case", "x"], "--server"),
+        (["--all", "--case", "x", "--server", "http://127.0.0.1:1"], "for one image"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_said_before_a_server_is_started(project, capsys, arguments, says) -> None:
+    assert main(["qupath", "classify", str(project), *arguments]) == 2
+    assert says in capsys.readouterr().err and not (project.parent / "lungxai").exists()
+
+
+def test_images_that_qupath_shows_otherwise_are_refused(project, server, capsys) -> None:
+    body = json.loads(project.read_text())
+    whole = body["images"][0]["serverBuilder"]
+    for changed, says in (
+        ({"builderType": "rotated", "rotation": "ROTATE_90", "builder": whole}, "rotated"),
+        ({**whole, "args": ["--series", "2"]}, "several pictures"),
+        ({**whole, "metadata": {**whole["metadata"], "width": 7}}, "in the file"),
+        ({**whole, "uri": "https://elsewhere/slide"}, "not a file of this machine"),
+    ):  # fmt: skip
+        body["images"][0]["serverBuilder"] = changed
+        project.write_text(json.dumps(body))
+        assert main(["qupath", "classify", str(project), *server[0]]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_runs_are_removed_by_name_and_names_are_no_paths(project) -> None:
+    backend = FilesBackend(project)
+    (image,) = backend.images()
+    empty = {"type": "FeatureCollection", "features": []}
+    for run, name in (("one", "tiles"), ("one", "gradcam"), ("two", "tiles")):
+        assert backend.write_run(image, run, empty, name).objects == 0
+    assert backend.remove_run(image, "one") == 2 and len(backend.parts(image)) == 1
+    backend.set_metadata(image, {"a": "1", "b": "2"})
+    backend.set_metadata(image, {"b": "3"})
+    assert backend.metadata(image) == {"a": "1", "b": "3"}
+    for bad in ("../x", "*", "", "a/b"):
+        with pytest.raises(InvalidInput):
+            backend.write_run(image, bad, empty)
+        with pytest.raises(InvalidInput):
+            backend.remove_run(image, bad)
+    with pytest.raises(InvalidInput, match="only QuPath reads"):
+        backend.regions(image, "Tumour")
+    backend.close()
