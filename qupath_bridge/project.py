@@ -97,7 +97,7 @@ def _check_java() -> None:
 
     if jpype.isJVMStarted() and "paquo.java" not in sys.modules:
         raise ServerBusy(
-            "Java was started in this program for something else, so QuPath cannot be.",
+            "Java runs in this program already, without QuPath, and cannot be started twice.",
             "Start Python anew and open the project before anything else that uses Java.",
         )
 

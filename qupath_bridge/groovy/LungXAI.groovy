@@ -633,8 +633,8 @@ class LungXAI {
             int rows = values.length.intdiv(columns)
             double sx = ((Number) ((List) matrix[0])[0]).doubleValue(), ox = ((Number) ((List) matrix[0])[2]).doubleValue()
             double sy = ((Number) ((List) matrix[1])[1]).doubleValue(), oy = ((Number) ((List) matrix[1])[2]).doubleValue()
-            int c0 = (int) Math.max(Math.ceil((x - ox) / sx - 1e-6), 0d), c1 = (int) Math.min(Math.ceil((x + width - ox) / sx - 1e-6), (double) columns)
-            int r0 = (int) Math.max(Math.ceil((y - oy) / sy - 1e-6), 0d), r1 = (int) Math.min(Math.ceil((y + height - oy) / sy - 1e-6), (double) rows)
+            int c0 = (int) Math.max(Math.ceil((x - ox) / sx - 1e-6d), 0d), c1 = (int) Math.min(Math.ceil((x + width - ox) / sx - 1e-6d), (double) columns)
+            int r0 = (int) Math.max(Math.ceil((y - oy) / sy - 1e-6d), 0d), r1 = (int) Math.min(Math.ceil((y + height - oy) / sy - 1e-6d), (double) rows)
             double sum = 0d
             int count = 0
             for (int row = r0; row < r1; row++)

@@ -265,7 +265,7 @@ class LungXAIQuPath {
         }
         if (tiles.isEmpty())
             throw new LungXAI.Problem('ModelUnavailable', 'The model assessed no class.', 'Run "lungxai doctor" where the server runs.')
-        Map<String, String> said = madeBy(result.provenance, run, caseId)
+        Map<String, String> said = madeBy(result.provenance, run, caseId) + ['LungXAI slide': result.slide_id]
         double area = server.getPixelCalibration().getPixelWidthMicrons() * server.getPixelCalibration().getPixelHeightMicrons() / 1e6
         List<PathObject> regions = []
         byClass.each { name, its ->
@@ -330,13 +330,17 @@ class LungXAIQuPath {
     int explain(PathObject top, String method) {
         String run = top.getMetadata().get(LungXAI.RUN_KEY)
         String id = top.getMetadata().get(LungXAI.CASE_KEY)
+        String slideId = top.getMetadata().get('LungXAI slide')
+        PathObject first = top.getChildObjects().find { it.isTile() }
+        if (!id || !slideId || first == null)
+            throw new LungXAI.Problem('InvalidInput', 'This run does not say its case on the server.',
+                'Classify the region with LungXAI_classify, then explain that run.')
         PathObject chosen = QP.getSelectedObject()
         ROI only = chosen != null && chosen.isTile() ? chosen.getROI() : null
         def progress = new Progress('LungXAI: explain', window())
         try {
             progress.at(0d, 'Asking for ' + METHODS[method])
-            def before = connection.slideResult(id)
-            String job = connection.classify(id, before.slide_id as String, [method], before.tile_px[0] as double, before.tile_px[1] as double)
+            String job = connection.classify(id, slideId, [method], first.getROI().getBoundsWidth(), first.getROI().getBoundsHeight())
             connection.follow(job, { fraction, stage -> progress.at(0.9d * (fraction as double), stage as String) }, { progress.cancelled() } as Callable<Boolean>)
             def map = connection.heatmap(id, method)
             float[] values = map.values
