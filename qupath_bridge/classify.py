@@ -26,7 +26,7 @@ from shared_models.slide_reader import Slide, open_slide
 from shared_models.slide_tiles import TileGrid, tissue_grid, tissue_tiles
 
 from .annotations import NOTICE, heatmap_geojson, run_name, slide_geojson
-from .backend import ProjectImage, Written
+from .backend import Backend, ProjectImage, Written
 from .files_backend import FilesBackend, read_state, write_state
 from .project_files import slide_path
 
@@ -120,22 +120,31 @@ def _grid(slide: Slide, region: str, side: int, mpp: float) -> TileGrid:
     return tissue_grid(slide, side, mpp) if region == "tissue" else tissue_grid(slide, side, mpp, min_tissue=0.0)
 
 
-def classify_image(backend: FilesBackend, image: ProjectImage, request: Request, client: Client) -> Done:
+def classify_image(
+    backend: FilesBackend, image: ProjectImage, request: Request, client: Client, target: Optional[Backend] = None
+) -> Done:
     """Send what is missing, follow the job, write the objects.
+
+    Parameters
+    ----------
+    backend : reads the project, and remembers what was sent
+    target : takes the objects; ``backend`` itself unless given
 
     Raises
     ------
     LungXAIError : the first fault. On Ctrl-C the server's job is stopped; tiles that were sent stay there.
     """
+    target = target or backend
     state_file = backend.folder / "state.json"
     with opened(backend, image, request.mpp) as slide:
         model = pathology_model(client)
         side, mpp = int(model["tile_px"]), float(model["spacing_um_px"])
-        key = _key(slide_path(backend.project, image), slide, request, model)
+        key = _key(slide_path(backend.project, image), slide, request, model, target.kind)
         state = read_state(state_file)
         before: Any = state.get(image.entry_id)
         same = isinstance(before, dict) and before.get("key") == key and request.case_id in (None, before.get("case"))
-        if same and before.get("done") and not request.again and backend.parts(image, str(before.get("run"))):
+        there = target is not backend or backend.parts(image, str(before.get("run")) if same else "")
+        if same and before.get("done") and not request.again and there:
             return Done(str(before["case"]), (), None)
         case_id = _case(client, request, str(before["case"]) if same else None)
         entry: dict[str, object] = {"key": key, "case": case_id, "done": False}
@@ -160,11 +169,13 @@ def classify_image(backend: FilesBackend, image: ProjectImage, request: Request,
     whole = slide_geojson(
         result, heatmaps, slide_mpp=level0_mpp, parameters=parameters, synthetic=request.synthetic
     )  # fmt: skip
-    written = [backend.write_run(image, run, whole)]
+    written = [target.write_run(image, run, whole)]
     for heatmap in heatmaps:
         contours = heatmap_geojson(heatmap, run=run, synthetic=request.synthetic)
-        written.append(backend.write_run(image, run, contours, heatmap.method))
-    backend.set_metadata(image, slide_metadata(result, run, case_id, request.synthetic))
+        written.append(target.write_run(image, run, contours, heatmap.method))
+    said = slide_metadata(result, run, case_id, request.synthetic)
+    for keeper in {id(b): b for b in (backend, target)}.values():
+        keeper.set_metadata(image, said)
     write_state(state_file, {**read_state(state_file), image.entry_id: {**entry, "done": True, "run": run}})
     return Done(case_id, tuple(written), result)
 
@@ -227,11 +238,11 @@ def _stop_jobs(client: Client, case_id: str) -> None:
         pass  # the server is gone, or goes with this command
 
 
-def _key(path: Path, slide: Slide, request: Request, model: Mapping[str, Any]) -> str:
-    """What makes two runs the same: file, scale, region, model, methods."""
+def _key(path: Path, slide: Slide, request: Request, model: Mapping[str, Any], kind: str) -> str:
+    """What makes two runs the same: file, scale, region, model, methods, and where the objects go."""
     found = path.stat()
     said = [
-        str(path), found.st_size, found.st_mtime_ns, slide.dimensions, slide.mpp, request.region,
+        kind, str(path), found.st_size, found.st_mtime_ns, slide.dimensions, slide.mpp, request.region,
         sorted(request.explain), request.synthetic, sorted((k, str(v)) for k, v in model.items()),
     ]  # fmt: skip
     return hashlib.sha256(repr(said).encode()).hexdigest()

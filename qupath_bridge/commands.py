@@ -1,4 +1,4 @@
-"""``lungxai qupath``: new, export, import and classify, for a QuPath project as plain files."""
+"""``lungxai qupath``: new, export, import and classify; a QuPath is used where there is one, and never needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared_models.contract.errors import InvalidInput, LungXAIError
 from shared_models.contract.results import METHODS
 from shared_models.contract.server_option import add_server_options, named_client
 
-from .backend import ProjectImage
+from .backend import Backend, ProjectImage
 from .files_backend import FilesBackend, read_state, safe_name
 
 _NOTICE = "Research use only, not a diagnosis."
@@ -27,8 +27,8 @@ examples:
   lungxai qupath export study/project.qpproj --out for_my_script
   lungxai qupath import tumour.geojson study/project.qpproj --image biopsy.svs
 
-No QuPath is needed for these, and QuPath's own files are never changed: what was found lies beside the project, and
-each command says how to drop it in. Research use only. Not a medical device, not a diagnosis.
+No QuPath is needed for these: what was found lies beside the project, and each command says how to drop it in. Where
+paquo finds a QuPath, classify writes into the project itself. Research use only. Not a medical device, not a diagnosis.
 """
 _NEW = """\
 examples:
@@ -85,6 +85,11 @@ def register(subparsers: Any) -> None:
     )  # fmt: skip
     classify.add_argument("--case", metavar="ID", help="case of the server that --server names")
     classify.add_argument("--mpp", type=float, metavar="UM", help="micrometres per pixel, where the project has none")
+    classify.add_argument(
+        "--backend", choices=("auto", "files", "paquo"), default="auto",
+        help="where objects go: into the project through a QuPath on this machine (paquo), or beside it (files); "
+        "auto takes paquo where it can",
+    )  # fmt: skip
     classify.add_argument("--dry-run", action="store_true", help="say what would be done")
     classify.add_argument("--again", action="store_true", help="also what is done already")
     classify.add_argument("--synthetic", action="store_true", help="label the slides as drawn or composed")
@@ -195,6 +200,29 @@ def _client(given: argparse.Namespace, backend: FilesBackend) -> Iterator[Client
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def opened_target(name: str, backend: FilesBackend) -> Backend:
+    """Where a run's objects go: ``backend`` itself, or the project through paquo.
+
+    Raises
+    ------
+    LungXAIError : paquo was named and cannot be used. With "auto" that is said, and files are written.
+    """
+    if name == "files":
+        return backend
+    from .project import PaquoProject, paquo_problem
+
+    problem = paquo_problem()
+    if problem is None:
+        try:
+            return PaquoProject(backend.project.path)
+        except LungXAIError as fault:
+            problem = fault
+    if name == "paquo":
+        raise problem
+    print(f"Files are written beside the project: {problem.message}", file=sys.stderr)
+    return backend
+
+
 def _classify(given: argparse.Namespace) -> int:
     from .classify import Request
 
@@ -205,13 +233,14 @@ def _classify(given: argparse.Namespace) -> int:
     request = Request(
         given.region, tuple(dict.fromkeys(given.explain)), given.mpp, given.case, given.synthetic, given.again
     )
+    target = backend if given.dry_run else opened_target(given.backend, backend)
     backend.prepared()
     failed: list[str] = []
     try:
-        with _client(given, backend) as client:
+        with contextlib.closing(target), _client(given, backend) as client:
             for image in images:
                 try:
-                    _one(backend, image, request, client, given)
+                    _one(backend, target, image, request, client, given)
                 except LungXAIError as fault:
                     if len(images) == 1:
                         raise
@@ -225,7 +254,7 @@ def _classify(given: argparse.Namespace) -> int:
 
 
 def _one(
-    backend: FilesBackend, image: ProjectImage, request: Any, client: Client, given: argparse.Namespace
+    backend: FilesBackend, target: Backend, image: ProjectImage, request: Any, client: Client, given: argparse.Namespace
 ) -> None:  # fmt: skip
     from .classify import classify_image, pathology_model, planned
 
@@ -234,14 +263,14 @@ def _one(
         mm2 = plan.grid.count * plan.side_um**2 / 1e6
         print(f"{image.name}: {plan.grid.count} tiles of {plan.side_um:.0f} µm ({mm2:.2f} mm2) from {plan.path}")
         return
-    done = classify_image(backend, image, request, client)
+    done = classify_image(backend, image, request, client, target)
     if done.result is None:
         print(f"{image.name}: done already; --again makes it anew")
         return
     if given.server:
         print(f"{image.name}: case {done.case_id}")
     for written in done.written:
-        print(f"{written.path}: {written.objects} objects")
+        print(f"{written.path or 'into the project'}: {written.objects} objects")
     said = backend.metadata(image)
     for key in [k for k in said if k.startswith("LungXAI P(")]:
         print(f"  {key.removeprefix('LungXAI ')}: {said[key]}")

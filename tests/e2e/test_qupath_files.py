@@ -10,12 +10,13 @@ from fake_server import fake_server
 from PIL import Image
 from qupath_validator import refusals
 
+from qupath_bridge.backend import Written
 from qupath_bridge.files_backend import FilesBackend
 from qupath_bridge.geojson_reader import read_objects, walk
 from shared_models.command_line import main
 from shared_models.contract.client import Client
 from shared_models.contract.colours import CLASS_LABELS
-from shared_models.contract.errors import InvalidInput
+from shared_models.contract.errors import InvalidInput, ModelUnavailable, ServerBusy
 
 pytest.importorskip("torch")
 
@@ -182,6 +183,56 @@ def test_ctrl_c_keeps_what_was_sent_and_the_next_run_goes_on(project, server, mo
     again.clear()
     assert main([*command, "--region", "whole", "--dry-run"]) == 0 and not again
     assert "400 tiles of 32 µm" in capsys.readouterr().out
+
+
+class Kept:
+    """A backend that keeps what it is given; in the place of paquo's."""
+
+    kind = "paquo"
+
+    def __init__(self, path) -> None:
+        self.runs, self.metadata, self.closed = {}, {}, False
+        Kept.last = self
+
+    def write_run(self, image, run_id, collection, name="tiles"):
+        self.runs[image.entry_id, name] = collection
+        return Written(1, None, ())
+
+    def set_metadata(self, image, values) -> None:
+        self.metadata[image.entry_id] = dict(values)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_objects_go_into_the_project_where_a_qupath_is_and_beside_it_where_none_is(
+    project, server, monkeypatch, capsys
+) -> None:
+    from qupath_bridge import project as through_qupath
+
+    monkeypatch.setattr("qupath_bridge.classify.pathology_model", lambda client: {
+        "tile_px": 64, "spacing_um_px": 0.5, "modality": "pathology"})  # fmt: skip
+    command = ["qupath", "classify", str(project), *server[0], "--explain", "gradcam"]
+    monkeypatch.setattr(through_qupath, "paquo_problem", lambda: None)
+    monkeypatch.setattr(through_qupath, "PaquoProject", Kept)
+    assert main(command) == 0 and "into the project" in capsys.readouterr().out
+    assert set(Kept.last.runs) == {("1", "tiles"), ("1", "gradcam")} and Kept.last.closed
+    assert all(refusals(collection) == [] for collection in Kept.last.runs.values())
+    assert Kept.last.metadata["1"]["LungXAI P(Large cell carcinoma)"] == "not assessed"
+    assert not list((project.parent / "lungxai").glob("*.geojson.gz"))
+    assert main(command) == 0 and "done already" in capsys.readouterr().out and not Kept.last.runs
+
+    busy = ServerBusy("QuPath has the project open.", "Close it.")
+
+    def refused_open(path):
+        raise busy
+
+    monkeypatch.setattr(through_qupath, "PaquoProject", refused_open)
+    assert main([*command, "--backend", "paquo"]) == 2 and "has the project open" in capsys.readouterr().err
+    assert main(command) == 0 and "beside the project: QuPath has the project open" in capsys.readouterr().err
+    assert len(list((project.parent / "lungxai").glob("*.geojson.gz"))) == 2
+    monkeypatch.setattr(through_qupath, "paquo_problem", lambda: ModelUnavailable("No QuPath.", "Install one."))
+    assert main([*command, "--backend", "paquo"]) == 2 and "No QuPath" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
