@@ -1,12 +1,12 @@
 /*
  * What test_groovy.py asks of qupath_bridge/groovy/LungXAI.groovy: one JSON object on standard input, one on standard
- * output. {"file": ..., "ask": ..., ...}
+ * output. {"ask": ..., ...}
  */
 import com.google.gson.Gson
 
 def asked = new Gson().fromJson(System.in.getText('UTF-8'), Map)
-def lungxai = new GroovyClassLoader(getClass().classLoader).parseClass(new File(asked.file))
-def of = { String name -> lungxai.classLoader.loadClass('LungXAI$' + name) }
+def lungxai = Class.forName('LungXAI')
+def of = { String name -> Class.forName('LungXAI$' + name) }
 def base64 = Base64.decoder
 def answer = [:]
 try {

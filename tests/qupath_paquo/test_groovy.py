@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import pytest
@@ -23,30 +24,37 @@ from shared_models.contract.values import CLASSES, SlideTiles
 HERE = Path(__file__).parent
 SCRIPTS = Path(__file__).parents[2] / "qupath_bridge" / "groovy"
 GOLDEN = Path(__file__).parents[1] / "contract" / "golden"
+GROOVY = Path("/usr/share/java/groovy-all.jar")
 GSON = Path("/usr/share/java/gson.jar")
 
 
-def groovy_command() -> list[str]:
-    """How to start Groovy; skips, and says why, where it is not installed."""
-    groovy, java = shutil.which("groovy"), shutil.which("java")
-    if groovy is None or java is None or not GSON.is_file():
+def java(*words: str) -> list[str]:
+    """How to start Java with Groovy; skips, and says why, where they are not installed."""
+    if shutil.which("java") is None or not GROOVY.is_file() or not GSON.is_file():
         pytest.skip("needs a Groovy: apt-get install --no-install-recommends groovy libgoogle-gson-java")
-    return [groovy, "-cp", str(GSON)]
+    first, *rest = words
+    return ["java", "-cp", os.pathsep.join((first, str(GROOVY), str(GSON))), *rest]
 
 
-def run(command: list[str], text: str = "", **environment: str) -> subprocess.CompletedProcess:
-    java_home = str(Path(os.path.realpath(shutil.which("java") or "")).parents[1])
-    own = {**os.environ, "JAVA_HOME": java_home, **environment}
-    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, env=own)
-
-
-def ask(what: str, environment: dict[str, str] = {}, **fields):  # noqa: B006
-    """What LungXAI.groovy answers."""
-    command = [*groovy_command(), str(HERE / "groovy_driver.groovy")]
-    text = json.dumps({"file": str(SCRIPTS / "LungXAI.groovy"), "ask": what, **fields})
-    done = run(command, text, **environment)
+def run(command: list[str], text: str = "", **environment: str) -> str:
+    own = {**os.environ, **environment}
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, env=own)
     assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory):
+    """Asks LungXAI.groovy, compiled once; its answer."""
+    classes = str(tmp_path_factory.mktemp("classes"))
+    sources = (str(SCRIPTS / "LungXAI.groovy"), str(HERE / "groovy_driver.groovy"))
+    run(java(classes, "org.codehaus.groovy.tools.FileSystemCompiler", "-d", classes, *sources))
+
+    def asked(what: str, environment: Optional[dict[str, str]] = None, **fields):
+        text = json.dumps({"ask": what, **fields})
+        return json.loads(run(java(classes, "groovy_driver"), text, **(environment or {})))
+
+    return asked
 
 
 def in64(data: bytes) -> str:
@@ -55,42 +63,42 @@ def in64(data: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    groovy_command()
+    java("")
     running = fake_server(tmp_path_factory.mktemp("data"), backend="qupath_paquo.fake_slide_models:load")
     with running:
         yield running
 
 
-def as_tiles(pixels: np.ndarray, origins: np.ndarray, mpp: float, slide_id: str) -> dict:
+def as_tiles(ask, pixels: np.ndarray, origins: np.ndarray, mpp: float, slide_id: str) -> dict:
     return ask(
         "tiles", pixels=in64(pixels.tobytes()), origins=origins.tolist(), side=pixels.shape[1:3], mpp=mpp,
         slide_id=slide_id,
     )  # fmt: skip
 
 
-def test_tiles_are_the_golden_frame_byte_for_byte() -> None:
+def test_tiles_are_the_golden_frame_byte_for_byte(ask) -> None:
     frame = (GOLDEN / "tiles_v1.lxai").read_bytes()
     tiles = codec.decode(frame)
     assert isinstance(tiles, SlideTiles)
-    got = as_tiles(tiles.pixels, tiles.origin_px, tiles.mpp, tiles.slide_id)
+    got = as_tiles(ask, tiles.pixels, tiles.origin_px, tiles.mpp, tiles.slide_id)
     assert base64.b64decode(got["frame"]) == frame
 
 
-def test_a_frame_of_many_tiles_with_a_foreign_name_is_pythons_own() -> None:
+def test_a_frame_of_many_tiles_with_a_foreign_name_is_pythons_own(ask) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
     origins = np.arange(10, dtype=np.int64).reshape(5, 2) * 123_456_789
     name = 'Müller "A"\\1 \u2603\U0001f600\t\x01\x7f'
-    got = base64.b64decode(as_tiles(pixels, origins, 0.4532, name)["frame"])
+    got = base64.b64decode(as_tiles(ask, pixels, origins, 0.4532, name)["frame"])
     assert got == codec.encode(SlideTiles(pixels, origins, 0.4532, name))
 
 
-def test_tiles_that_do_not_agree_with_their_origins_are_refused() -> None:
+def test_tiles_that_do_not_agree_with_their_origins_are_refused(ask) -> None:
     pixels = np.zeros((1, 2, 4, 3), np.uint8)
-    assert as_tiles(pixels, np.zeros((2, 2), np.int64), 0.25, "s")["problem"]["code"] == "InvalidInput"
-    assert as_tiles(pixels, np.zeros((1, 2), np.int64), 0.0, "s")["problem"]["code"] == "SpacingUnknown"
+    assert as_tiles(ask, pixels, np.zeros((2, 2), np.int64), 0.25, "s")["problem"]["code"] == "InvalidInput"
+    assert as_tiles(ask, pixels, np.zeros((1, 2), np.int64), 0.0, "s")["problem"]["code"] == "SpacingUnknown"
 
 
-def test_the_golden_heatmap_is_read_value_for_value() -> None:
+def test_the_golden_heatmap_is_read_value_for_value(ask) -> None:
     frame = (GOLDEN / "slide_map_v1.lxai").read_bytes()
     expected = codec.decode(frame)
     assert isinstance(expected, Heatmap)
@@ -102,7 +110,7 @@ def test_the_golden_heatmap_is_read_value_for_value() -> None:
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "longer", "tiles", "version", "empty", "huge"])
-def test_a_damaged_heatmap_is_refused(harm: str) -> None:
+def test_a_damaged_heatmap_is_refused(ask, harm: str) -> None:
     frame = (GOLDEN / "slide_map_v1.lxai").read_bytes()
     expected, limit = "InvalidInput", 1 << 28
     if harm == "cut":
@@ -123,7 +131,7 @@ def test_a_damaged_heatmap_is_refused(harm: str) -> None:
     assert problem["code"] == expected and problem["message"] and problem["remedy"]
 
 
-def test_colours_and_names_are_those_of_the_report() -> None:
+def test_colours_and_names_are_those_of_the_report(ask) -> None:
     got = ask("colours")
     assert got["classes"] == list(CLASSES)
     assert got["labels"] == colours.CLASS_LABELS
@@ -132,7 +140,7 @@ def test_colours_and_names_are_those_of_the_report() -> None:
     assert "Normal: 25.0 %" in got["words"] and "Large cell carcinoma: not assessed" in got["words"]
 
 
-def test_tissue_is_found_where_python_finds_it() -> None:
+def test_tissue_is_found_where_python_finds_it(ask) -> None:
     from shared_models.slide_tissue import TissueMap, tissue_mask
 
     rng = np.random.default_rng(1)
@@ -151,7 +159,7 @@ def test_tissue_is_found_where_python_finds_it() -> None:
     assert got["tiles"] == kept.tolist()
 
 
-def test_steps_of_a_heatmap_cover_the_cells_that_pythons_do() -> None:
+def test_steps_of_a_heatmap_cover_the_cells_that_pythons_do(ask) -> None:
     values = np.random.default_rng(2).normal(size=(7, 9)).astype(np.float32)
     got = ask(
         "steps", values=values.ravel().tolist(), columns=9, matrix=[[32, 0, 16], [0, 32, 16], [0, 0, 1]], width=64
@@ -166,7 +174,7 @@ def test_steps_of_a_heatmap_cover_the_cells_that_pythons_do() -> None:
     assert got["mean"] == pytest.approx(values[:2, :2].mean(), rel=1e-6)
 
 
-def test_a_slide_goes_through_the_server(server) -> None:
+def test_a_slide_goes_through_the_server(ask, server) -> None:
     rng = np.random.default_rng(3)
     pixels = rng.integers(0, 200, (6, 16, 16, 3)).astype(np.uint8)
     origins = np.array([[n % 3 * 32, n // 3 * 32] for n in range(6)], np.int64)
@@ -192,7 +200,7 @@ def test_a_slide_goes_through_the_server(server) -> None:
     assert "not a diagnosis" in got["report"]
 
 
-def test_cancel_stops_the_servers_job(server) -> None:
+def test_cancel_stops_the_servers_job(ask, server) -> None:
     pixels = np.full((200, 16, 16, 3), 250, np.uint8)  # 50 ms a call
     origins = np.array([[n * 32, 0] for n in range(200)], np.int64)
     frames = [
@@ -208,7 +216,7 @@ def test_cancel_stops_the_servers_job(server) -> None:
     assert job["state"] == "cancelled"
 
 
-def test_what_the_server_refuses_comes_back_in_its_words(server) -> None:
+def test_what_the_server_refuses_comes_back_in_its_words(ask, server) -> None:
     common = {"slide_id": "none", "tile_px": 32, "explain": [], "frames": [], "case_id": "groovy-3"}
     got = ask("case", url=server.url, token=server.token, **common)
     assert got["problem"]["message"] and got["problem"]["remedy"]
@@ -219,14 +227,14 @@ def test_what_the_server_refuses_comes_back_in_its_words(server) -> None:
     assert "letters, digits" in got["problem"]["message"]
 
 
-def test_a_server_that_is_not_there_is_said_to_be_so() -> None:
+def test_a_server_that_is_not_there_is_said_to_be_so(ask) -> None:
     common = {"token": "t", "slide_id": "s", "tile_px": 32, "explain": [], "frames": []}
     assert ask("case", url="http://127.0.0.1:9", **common)["problem"]["code"] == "ServerUnreachable"
     assert "another machine" in ask("case", url="http://example.org", **common)["problem"]["message"]
     assert "not valid" in ask("case", url="ftp://127.0.0.1", **common)["problem"]["message"]
 
 
-def test_settings_come_from_a_file_beside_the_scripts(server, tmp_path: Path) -> None:
+def test_settings_come_from_a_file_beside_the_scripts(ask, server, tmp_path: Path) -> None:
     settings = tmp_path / "LungXAI.properties"
     settings.write_text(f"server={server.url}\ntoken_file={server.data_dir / 'token'}\n")
     assert ask("connect", folder=str(tmp_path))["info"]["protocol"] == 1
@@ -235,7 +243,8 @@ def test_settings_come_from_a_file_beside_the_scripts(server, tmp_path: Path) ->
     assert "token cannot be read" in problem["message"] and "token_file" in problem["remedy"]
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.groovy")))
-def test_every_script_parses(script: str) -> None:
-    done = run([*groovy_command(), str(HERE / "groovy_parse.groovy"), str(SCRIPTS / script)])
-    assert done.returncode == 0 and done.stdout.strip() == "parsed", done.stderr[-2000:]
+def test_every_script_parses_and_loads_the_shared_classes(tmp_path: Path) -> None:
+    scripts = sorted(SCRIPTS.glob("*.groovy"))
+    assert len(scripts) == 6
+    command = java(str(tmp_path), "groovy.ui.GroovyMain", str(HERE / "groovy_parse.groovy"), *map(str, scripts))
+    assert run(command).split() == [path.name for path in scripts] + ["LungXAI", "LungXAI$Connection"]
