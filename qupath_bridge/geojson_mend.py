@@ -29,7 +29,7 @@ def mended(objects: Iterable[QuPathObject]) -> tuple[dict[str, Any], list[str]]:
     features = [f for f in (_feature(item, done, seen) for item in objects) if f is not None]
     words = {
         "mended": "crossed themselves, overlapped or were not closed, and were made valid",
-        "left out": "had no area and were left out",
+        "left out": "had no shape that QuPath draws and were left out",
         "coloured": "had a class without a colour and were given one",
         "named anew": "had no id of their own and were given one",
     }
@@ -38,7 +38,7 @@ def mended(objects: Iterable[QuPathObject]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _feature(item: QuPathObject, done: dict[str, int], seen: set[str]) -> Optional[dict[str, Any]]:
-    shape, changed = _shape(item)
+    shape, changed = _shape(item) if item.kind != "root" else (None, True)
     if shape is None:
         done["left out"] += 1
         return None
@@ -85,11 +85,12 @@ def _shape(item: QuPathObject) -> tuple[Optional[dict[str, Any]], bool]:
         read = shape(given)
         if not math.isfinite(sum(map(abs, read.bounds))):
             return None, True
-    except (ValueError, TypeError, IndexError, AttributeError, shapely.errors.ShapelyError):
+    except (ValueError, TypeError, IndexError, AttributeError, OverflowError, shapely.errors.ShapelyError):
         return None, True
     if item.shape not in ("Polygon", "MultiPolygon"):
-        return (None, True) if read.is_empty else (given, False)
-    if read.is_valid and read.area > 0 and _closed(item.coordinates, item.shape):
+        return (None, True) if read.is_empty or read.has_z else (given, False)
+    read, flat = shapely.force_2d(read), not read.has_z
+    if flat and read.is_valid and read.area > 0 and _closed(item.coordinates, item.shape):
         return given, False
     whole = sound(read)
     return (None, True) if whole is None else (geometry(whole), True)

@@ -140,7 +140,7 @@ def test_what_qupath_would_refuse_is_mended_and_said(project, tmp_path, capsys) 
     said = capsys.readouterr().out
     (path,) = (project.parent / "lungxai").glob("*.imported.drawn.geojson.gz")
     assert refused(path) == [] and [o.class_name for o in read_objects(path)] == ["Tumour", "Adenocarcinoma"]
-    assert "2 objects had no area" in said and "made valid" in said and "a class without a colour" in said
+    assert "2 objects had no shape" in said and "made valid" in said and "a class without a colour" in said
     assert str(path) in said and "Drag" in said
 
 
