@@ -8,7 +8,7 @@
  * Steps        a heatmap cut into steps of its scale, as runs along its rows
  *
  * Written so that Groovy 2.4 to 5 compile it: no lambdas, no "var".
- * The scripts load this file with a GroovyClassLoader: QuPath tells a script neither its own folder nor other scripts.
+ * The scripts load this file with a GroovyClassLoader, since QuPath's scripts cannot import each other.
  *
  * offset   size  field of a frame (little-endian)
  * 0        4     magic "LXAI"

@@ -5,21 +5,24 @@
  * Research use only, not a diagnosis. Settings: LungXAI.properties, see docs/qupath_scripts.md.
  */
 import qupath.lib.scripting.QP
+import qupath.lib.scripting.ScriptAttributes
 
-// QuPath tells a script neither its own folder nor other scripts: the shared files are looked for where scripts lie.
+// Scripts cannot import each other: the shared files are looked for beside this one, and where scripts lie otherwise.
 def folders = [System.getenv('LUNGXAI_GROOVY')]
+if (binding.hasVariable(ScriptAttributes.FILE_PATH))
+    folders << new File(binding.getVariable(ScriptAttributes.FILE_PATH) as String).parent
 if (QP.getProject() != null)
     folders << QP.buildFilePath(QP.PROJECT_BASE_DIR, 'scripts')
 try {
     def own = Class.forName('qupath.lib.gui.UserDirectoryManager', true, getClass().classLoader).getInstance().getScriptsDirectoryPath()
     folders += own == null ? [] : [own.toString(), own.resolve('LungXAI').toString()]
 } catch (ClassNotFoundException fault) {
-    println 'LungXAI: QuPath runs without its window, so only LUNGXAI_GROOVY and the project are looked into.'
+    println 'LungXAI: this QuPath has no folder of its own for scripts.'
 }
 def folder = folders.findAll { it }.collect { new File(it) }.find { new File(it, 'LungXAIQuPath.groovy').isFile() }
 if (folder == null)
-    throw new RuntimeException('LungXAI.groovy and LungXAIQuPath.groovy were not found. Put all LungXAI files into the folder "scripts" ' +
-        'of the project or of QuPath, or name their folder in LUNGXAI_GROOVY. Looked into: ' + folders.findAll { it }.join(', '))
+    throw new RuntimeException('LungXAI.groovy and LungXAIQuPath.groovy were not found. Put all LungXAI files into one folder, such as ' +
+        '"scripts" of the project, or name it in LUNGXAI_GROOVY. Looked into: ' + folders.findAll { it }.join(', '))
 def loader = new GroovyClassLoader(getClass().classLoader)
 loader.parseClass(new File(folder, 'LungXAI.groovy'))
 def shared = loader.parseClass(new File(folder, 'LungXAIQuPath.groovy'))
