@@ -31,13 +31,14 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, METHOD_LABELS, heat_colour
-from shared_models.contract.errors import InputTooLarge, InvalidInput, ServerError
+from shared_models.contract.errors import InputTooLarge, InvalidInput
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Heatmap, Parameter, PathologyResult
 from shared_models.contract.values import CLASSES, Array
 
 from .backend import RUN_KEY
 from .outlines import box_ring, cells, centres_in, corner, geometry, joined, regions
+from .project_json import replace_file
 
 NOTICE = "Research use only, not a diagnosis."
 MAX_CELLS = 2_000_000
@@ -266,10 +267,4 @@ def write_geojson(path: Union[str, os.PathLike[str]], collection: Mapping[str, A
     content = json.dumps(collection, allow_nan=False, separators=(",", ":")).encode()
     if target.name.endswith(".gz"):
         content = gzip.compress(content, 6, mtime=0)
-    part = target.with_name(target.name + ".part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, target)
-    except OSError as fault:
-        part.unlink(missing_ok=True)
-        raise ServerError(f"{target.name} could not be written: {fault.strerror}.", "Free disk space.") from fault
+    replace_file(target, content)

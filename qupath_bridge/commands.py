@@ -192,6 +192,8 @@ def _client(given: argparse.Namespace, backend: FilesBackend) -> Iterator[Client
     from inference_server.local import LocalServer
 
     folder = backend.folder / "server"
+    if folder.is_symlink():
+        raise InvalidInput(f"{folder} leads elsewhere.", "Remove this link.")
     print("Starting the server ...", file=sys.stderr)
     with LocalServer(data_dir=folder, threads=os.cpu_count() or 1) as (url, token), Client(url, token) as client:
         yield client

@@ -12,7 +12,6 @@ The files, in PROJECT_FOLDER/lungxai; QuPath's own files are read and never chan
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from shared_models.contract.errors import InvalidInput, ServerError
 from .annotations import write_geojson
 from .backend import Geo, ProjectImage, Written
 from .project_files import ProjectFiles, read_project
-from .project_json import read_json, text
+from .project_json import read_json, replace_file, text
 
 FOLDER = "lungxai"
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -90,6 +89,8 @@ class FilesBackend:
 
     def prepared(self) -> Path:
         """The folder beside the project, made where it is missing."""
+        if self.folder.is_symlink():  # a project may come from anybody, and this is written to
+            raise InvalidInput(f"{self.folder} leads elsewhere.", "Remove this link.")
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as fault:
@@ -106,17 +107,6 @@ def steps(image: ProjectImage, path: Path) -> tuple[str, ...]:
         f"Drag {path} onto the image, or choose it under File > Import objects from file.",
         "Save with Ctrl+S. Colour the tiles by their numbers under Measure > Show measurement maps.",
     )
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Under its name complete or not at all; raises ServerError."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as fault:
-        part.unlink(missing_ok=True)
-        raise ServerError(f"{path.name} could not be written: {fault.strerror}.", "Free disk space.") from fault
 
 
 def _stem(image: ProjectImage) -> str:

@@ -1,6 +1,7 @@
 """`lungxai qupath` on a project as plain files: real tiles come back as regions; stopped runs are taken up again."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -280,3 +281,24 @@ def test_runs_are_removed_by_name_and_names_are_no_paths(project) -> None:
     with pytest.raises(InvalidInput, match="only QuPath reads"):
         backend.regions(image, "Tumour")
     backend.close()
+
+
+def test_links_in_a_project_of_others_are_not_written_through(project, tmp_path, capsys) -> None:
+    backend = FilesBackend(project)
+    (image,) = backend.images()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "server").mkdir()
+    (mine / "precious").write_text("precious")
+    (project.parent / "lungxai").mkdir()
+    for name in ("1_pink_png.metadata.json", "1_pink_png.one.tiles.geojson.gz"):
+        (project.parent / "lungxai" / f"{name}.part").symlink_to(mine / "precious")
+    backend.set_metadata(image, {"a": "1"})
+    backend.write_run(image, "one", {"type": "FeatureCollection", "features": []})
+    assert (mine / "precious").read_text() == "precious" and backend.metadata(image) == {"a": "1"}
+    (project.parent / "lungxai" / "server").symlink_to(mine / "server")
+    assert main(["qupath", "classify", str(project)]) == 2 and "leads elsewhere" in capsys.readouterr().err
+    shutil.rmtree(project.parent / "lungxai")
+    (project.parent / "lungxai").symlink_to(mine)
+    assert main(["qupath", "classify", str(project)]) == 2 and "leads elsewhere" in capsys.readouterr().err
+    assert sorted(p.name for p in mine.iterdir()) == ["precious", "server"]
