@@ -108,7 +108,9 @@ class LungXAI {
         List<String> lines = []
         for (String name : CLASSES) {
             Object value = probabilities.get(name)
-            lines << LABELS[name] + ': ' + (value == null ? 'not assessed' : String.format(Locale.ROOT, '%.1f %%', 100d * ((Number) value).doubleValue()))
+            String share = value == null ? 'not assessed' :
+                String.format(Locale.ROOT, '%.1f %%', 100d * ((Number) value).doubleValue())
+            lines << LABELS[name] + ': ' + share
         }
         return lines.join('\n')
     }
@@ -134,10 +136,12 @@ class LungXAI {
     static String tokenIn(File file) {
         if (!file.isFile() || file.length() > 4096)
             throw new Problem('InvalidInput', 'The file with the server\'s token cannot be read: ' + file,
-                'It is the file "token" in the data folder of "lungxai serve"; name it as token_file=... in LungXAI.properties.')
+                'It is the file "token" in the data folder of "lungxai serve"; name it as token_file=... ' +
+                'in LungXAI.properties.')
         String token = file.getText('UTF-8').trim()
         if (!(token ==~ /[\x21-\x7e]+/))
-            throw new Problem('InvalidInput', 'The file holds no token: ' + file, 'Copy it again from the server\'s data folder.')
+            throw new Problem('InvalidInput', 'The file holds no token: ' + file,
+                'Copy it again from the server\'s data folder.')
         return token
     }
 
@@ -156,7 +160,8 @@ class LungXAI {
             if (origins.isEmpty() || pixels.length != (long) origins.size() * height * width * 3)
                 throw new Problem('InvalidInput', 'Each tile needs one (x, y) origin.', 'Report this.')
             if (!(mpp > 0d) || Double.isInfinite(mpp))
-                throw new Problem('SpacingUnknown', 'The slide\'s pixel size is unknown.', 'Set it in QuPath\'s Image tab.')
+                throw new Problem('SpacingUnknown', 'The slide\'s pixel size is unknown.',
+                    'Set it in QuPath\'s Image tab.')
             // Spaced as Python's json.dumps spaces it, so that equal tiles are equal bytes.
             StringBuilder header = new StringBuilder()
             header << '{"shape": [' << origins.size() << ', ' << height << ', ' << width << ', 3], "origin_px": ['
@@ -168,7 +173,8 @@ class LungXAI {
             crc.update(head, 0, head.length)
             crc.update(pixels, 0, pixels.length)
             ByteBuffer frame = ByteBuffer.allocate(PREFIX + head.length + pixels.length).order(ByteOrder.LITTLE_ENDIAN)
-            frame.put('LXAI'.getBytes(StandardCharsets.US_ASCII)).putShort((short) PROTOCOL).putShort((short) SLIDE_TILES)
+            frame.put('LXAI'.getBytes(StandardCharsets.US_ASCII))
+            frame.putShort((short) PROTOCOL).putShort((short) SLIDE_TILES)
             frame.putInt(head.length).putLong(pixels.length as long).putInt((int) crc.getValue()).put(head).put(pixels)
             return frame.array()
         }
@@ -200,8 +206,8 @@ class LungXAI {
                 throw new Problem('ContractMismatch', 'This is not LungXAI data.', 'Check the server\'s address.')
             ByteBuffer prefix = ByteBuffer.wrap(frame).order(ByteOrder.LITTLE_ENDIAN)
             if (prefix.getShort(4) != PROTOCOL)
-                throw new Problem('ContractMismatch', 'The data speaks protocol ' + prefix.getShort(4) + ', this script ' +
-                    PROTOCOL + '.', 'Update the older side.')
+                throw new Problem('ContractMismatch', 'The data speaks protocol ' + prefix.getShort(4) +
+                    ', this script ' + PROTOCOL + '.', 'Update the older side.')
             long headSize = prefix.getInt(8) & 0xffffffffL
             long size = prefix.getLong(12)
             if (size < 0 || size > frame.length || PREFIX + headSize + size != frame.length)
@@ -219,7 +225,8 @@ class LungXAI {
             long rows = ((Number) shape[0]).longValue()
             long columns = ((Number) shape[1]).longValue()
             if (rows < 1 || columns < 1 || rows > maxBytes || columns > maxBytes || rows * columns * 4 > maxBytes)
-                throw new Problem('InputTooLarge', 'The heatmap is too large for QuPath.', 'Explain a region of the slide.')
+                throw new Problem('InputTooLarge', 'The heatmap is too large for QuPath.',
+                    'Explain a region of the slide.')
             byte[] planes = inflated(frame, (int) (PREFIX + headSize), (int) size, (int) (rows * columns * 4))
             float[] values = new float[(int) (rows * columns)]
             int n = values.length
@@ -233,7 +240,8 @@ class LungXAI {
         }
 
         private static byte[] inflated(byte[] data, int start, int length, int size) {
-            Problem lies = new Problem('InvalidInput', 'The data\'s header and content do not agree.', 'Ask for it again.')
+            Problem lies = new Problem('InvalidInput', 'The data\'s header and content do not agree.',
+                'Ask for it again.')
             byte[] out = new byte[size]
             Inflater inflater = new Inflater()
             try {
@@ -286,7 +294,8 @@ class LungXAI {
                     'Give it as http://127.0.0.1:8765.').initCause(fault)
             }
             if (!(address.scheme in ['http', 'https']) || !address.host)
-                throw new Problem('InvalidInput', 'The server\'s address is not valid: ' + url, 'Give it as http://127.0.0.1:8765.')
+                throw new Problem('InvalidInput', 'The server\'s address is not valid: ' + url,
+                    'Give it as http://127.0.0.1:8765.')
             // Names are not resolved, since an answer can change.
             boolean own = address.host == 'localhost' || address.host == '[::1]' || address.host ==~ /127(\.\d{1,3}){3}/
             if (!own && !consentToRemote)
@@ -305,10 +314,12 @@ class LungXAI {
             Map<String, Object> info = info()
             for (Object model : (List) info.get('models')) {
                 Map<String, Object> fields = (Map<String, Object>) model
-                if (fields.get('modality') == 'pathology' && fields.get('tile_px') != null && fields.get('spacing_um_px') != null)
+                if (fields.get('modality') == 'pathology' && fields.get('tile_px') != null &&
+                    fields.get('spacing_um_px') != null)
                     return fields
             }
-            throw new Problem('ModelUnavailable', 'The server has no model for slides.', 'Run "lungxai doctor" where it runs.')
+            throw new Problem('ModelUnavailable', 'The server has no model for slides.',
+                'Run "lungxai doctor" where it runs.')
         }
 
         /** The case's id; an existing case of this id is used as it is. An empty id takes a new one. */
@@ -355,7 +366,8 @@ class LungXAI {
                     if (job.get('state') == 'failed')
                         throw problem((Map) job.get('error'))
                     if (job.get('state') == 'cancelled')
-                        throw new Problem('Cancelled', 'The job was cancelled.', 'Start it again if that was not meant.')
+                        throw new Problem('Cancelled', 'The job was cancelled.',
+                            'Start it again if that was not meant.')
                     if (cancelled.call()) {
                         call('DELETE', '/v1/jobs/' + jobId, null)
                         throw new Problem('Cancelled', 'Cancelled. Nothing was added to the slide.', '')
@@ -366,14 +378,16 @@ class LungXAI {
                 // Stopped from the script editor: the interrupt is taken back for one last request, then given on.
                 call('DELETE', '/v1/jobs/' + jobId, null)
                 Thread.currentThread().interrupt()
-                throw (Problem) new Problem('Cancelled', 'Cancelled. Nothing was added to the slide.', '').initCause(fault)
+                throw (Problem) new Problem('Cancelled', 'Cancelled. Nothing was added to the slide.',
+                    '').initCause(fault)
             }
         }
 
         Map<String, Object> slideResult(String caseId) { return call('GET', casePath(caseId, '/pathology'), null) }
 
         Map<String, Object> heatmap(String caseId, String method) {
-            return Frames.heatmap(send('GET', casePath(caseId, '/pathology/heatmaps/' + checked(method)), null, null), 1L << 28)
+            return Frames.heatmap(send('GET', casePath(caseId, '/pathology/heatmaps/' + checked(method)), null, null),
+                1L << 28)
         }
 
         Map<String, Object> fuse(String caseId) { return call('POST', casePath(caseId, '/fusion'), [:]) }
@@ -385,25 +399,29 @@ class LungXAI {
 
         private static String checked(String id) {
             if (!(id ==~ /[A-Za-z0-9][A-Za-z0-9_-]{0,63}/))
-                throw new Problem('InvalidInput', 'A case\'s name holds letters, digits, - and _ only.', 'Choose another.')
+                throw new Problem('InvalidInput', 'A case\'s name holds letters, digits, - and _ only.',
+                    'Choose another.')
             return id
         }
 
         private Map<String, Object> call(String method, String path, Map body) {
-            byte[] data = body == null ? null : new GsonBuilder().serializeNulls().create().toJson(body).getBytes(StandardCharsets.UTF_8)
+            String said = body == null ? '' : new GsonBuilder().serializeNulls().create().toJson(body)
+            byte[] data = body == null ? null : said.getBytes(StandardCharsets.UTF_8)
             return json(text(send(method, path, data, 'application/json')))
         }
 
         private byte[] send(String method, String path, byte[] body, String type) {
-            HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url + path)).timeout(Duration.ofSeconds(120))
-                .header('Authorization', 'Bearer ' + token).header('X-LungXAI-Protocol', String.valueOf(PROTOCOL))
+            HttpRequest.Builder request = HttpRequest.newBuilder(URI.create(url + path))
+                .timeout(Duration.ofSeconds(120)).header('Authorization', 'Bearer ' + token)
+                .header('X-LungXAI-Protocol', String.valueOf(PROTOCOL))
             if (body == null) {
                 request.method(method, HttpRequest.BodyPublishers.noBody())
             } else {
                 request.header('Content-Type', type).method(method, HttpRequest.BodyPublishers.ofByteArray(body))
             }
             try {
-                HttpResponse<InputStream> answer = client.send(request.build(), HttpResponse.BodyHandlers.ofInputStream())
+                HttpResponse<InputStream> answer = client.send(request.build(),
+                    HttpResponse.BodyHandlers.ofInputStream())
                 byte[] content = capped(answer.body())
                 if (answer.headers().firstValue('X-LungXAI-Protocol').orElse('') != String.valueOf(PROTOCOL))
                     throw new Problem('ContractMismatch', 'This is not a LungXAI server, or one of another version.',
@@ -414,12 +432,14 @@ class LungXAI {
             } catch (HttpConnectTimeoutException fault) {
                 throw unreachable(fault)
             } catch (HttpTimeoutException fault) {
-                throw (Problem) new Problem('ServerTimeout', 'The server does not answer.', 'Wait, or restart it.').initCause(fault)
+                throw (Problem) new Problem('ServerTimeout', 'The server does not answer.',
+                    'Wait, or restart it.').initCause(fault)
             } catch (IOException fault) {
                 throw unreachable(fault)
             } catch (InterruptedException fault) {
                 Thread.currentThread().interrupt()
-                throw (Problem) new Problem('Cancelled', 'Cancelled. Nothing was added to the slide.', '').initCause(fault)
+                throw (Problem) new Problem('Cancelled', 'Cancelled. Nothing was added to the slide.',
+                    '').initCause(fault)
             }
         }
 
@@ -436,7 +456,8 @@ class LungXAI {
                 while (got >= 0) {
                     whole.write(piece, 0, got)
                     if (whole.size() > MAX_ANSWER)
-                        throw new Problem('InputTooLarge', 'The server\'s answer is too large.', 'Choose a smaller region.')
+                        throw new Problem('InputTooLarge', 'The server\'s answer is too large.',
+                            'Choose a smaller region.')
                     got = stream.read(piece)
                 }
             } finally {
@@ -450,12 +471,14 @@ class LungXAI {
         private static Problem problem(Map body) {
             if (body == null || !(body.get('message') instanceof String))
                 return new Problem('ServerError', 'The server reported an error.', 'Look into its log.')
-            return new Problem(String.valueOf(body.get('code')), (String) body.get('message'), String.valueOf(body.get('remedy') ?: ''))
+            return new Problem(String.valueOf(body.get('code')), (String) body.get('message'),
+                String.valueOf(body.get('remedy') ?: ''))
         }
     }
 
     /**
-     * Where a thumbnail has tissue: more coloured than the glass, neither black nor ink; as shared_models/slide_tissue.py.
+     * Where a thumbnail has tissue: more coloured than the glass, neither black nor ink. As in
+     * shared_models/slide_tissue.py; a test compares them.
      */
     static class Tissue {
         final boolean[] mask
@@ -491,7 +514,9 @@ class LungXAI {
             return count / Math.max(area, 1d)
         }
 
-        private static int within(double value, int limit) { return (int) Math.min(Math.max(value, 0d), (double) limit) }
+        private static int within(double value, int limit) {
+            return (int) Math.min(Math.max(value, 0d), (double) limit)
+        }
 
         private static boolean[] found(int[] rgb, int w, int h) {
             int n = w * h
@@ -524,7 +549,8 @@ class LungXAI {
                     int sum = 0
                     for (int dy = -1; dy <= 1; dy++)
                         for (int dx = -1; dx <= 1; dx++)
-                            sum += (rgb[Math.min(Math.max(y + dy, 0), h - 1) * w + Math.min(Math.max(x + dx, 0), w - 1)] >> shift) & 0xff
+                            sum += (rgb[Math.min(Math.max(y + dy, 0), h - 1) * w +
+                                Math.min(Math.max(x + dx, 0), w - 1)] >> shift) & 0xff
                     out[y * w + x] = (float) (sum / 9f)
                 }
             return out
@@ -571,14 +597,15 @@ class LungXAI {
             return out
         }
 
-        /** Upper left corners of the tiles that lie within the slide, hold tissue, and whose centre ``inside`` takes. */
+        /** Upper left corners of the tiles that lie within the slide, hold tissue, and have their centre inside. */
         List<long[]> tiles(double tileWidth, double tileHeight, double leastShare, Closure inside) {
             List<long[]> kept = []
             for (int row = 0; Math.rint(row * tileHeight) + tileHeight <= slideHeight; row++)
                 for (int column = 0; Math.rint(column * tileWidth) + tileWidth <= slideWidth; column++) {
                     long x = Math.rint(column * tileWidth) as long
                     long y = Math.rint(row * tileHeight) as long
-                    if (share(x, y, tileWidth, tileHeight) >= leastShare && inside.call(x + tileWidth / 2, y + tileHeight / 2))
+                    if (share(x, y, tileWidth, tileHeight) >= leastShare &&
+                        inside.call(x + tileWidth / 2, y + tileHeight / 2))
                         kept << ([x, y] as long[])
                 }
             return kept
@@ -601,7 +628,8 @@ class LungXAI {
                 int first = -1
                 for (int column = 0; column <= columns; column++) {
                     boolean inside = column < columns &&
-                        Math.min(Math.max((int) Math.ceil(values[row * columns + column] / top * levels), 0), levels) == k
+                        Math.min(Math.max((int) Math.ceil(values[row * columns + column] / top * levels), 0),
+                            levels) == k
                     if (inside && first < 0)
                         first = column
                     if (!inside && first >= 0) {
@@ -622,19 +650,21 @@ class LungXAI {
 
         /** (x, y) on the slide of a place (column, row) on the map, whose matrix is 3 x 3. */
         static double[] place(List matrix, double column, double row) {
-            List first = (List) matrix[0]
-            List second = (List) matrix[1]
-            return [((Number) first[0]).doubleValue() * column + ((Number) first[1]).doubleValue() * row + ((Number) first[2]).doubleValue(),
-                    ((Number) second[0]).doubleValue() * column + ((Number) second[1]).doubleValue() * row + ((Number) second[2]).doubleValue()] as double[]
+            double x = at(matrix, 0, 0) * column + at(matrix, 0, 1) * row + at(matrix, 0, 2)
+            double y = at(matrix, 1, 0) * column + at(matrix, 1, 1) * row + at(matrix, 1, 2)
+            return [x, y] as double[]
         }
 
-        /** Mean of the map's cells whose centre lies in a rectangle of the slide; NaN where there is none. The map is not turned. */
+        private static double at(List matrix, int row, int column) {
+            return ((Number) ((List) matrix[row])[column]).doubleValue()
+        }
+
+        /** Mean of the cells with their centre in a rectangle of the slide; NaN without any. The map is not turned. */
         static double mean(float[] values, int columns, List matrix, double x, double y, double width, double height) {
             int rows = values.length.intdiv(columns)
-            double sx = ((Number) ((List) matrix[0])[0]).doubleValue(), ox = ((Number) ((List) matrix[0])[2]).doubleValue()
-            double sy = ((Number) ((List) matrix[1])[1]).doubleValue(), oy = ((Number) ((List) matrix[1])[2]).doubleValue()
-            int c0 = (int) Math.max(Math.ceil((x - ox) / sx - 1e-6d), 0d), c1 = (int) Math.min(Math.ceil((x + width - ox) / sx - 1e-6d), (double) columns)
-            int r0 = (int) Math.max(Math.ceil((y - oy) / sy - 1e-6d), 0d), r1 = (int) Math.min(Math.ceil((y + height - oy) / sy - 1e-6d), (double) rows)
+            double sx = at(matrix, 0, 0), ox = at(matrix, 0, 2), sy = at(matrix, 1, 1), oy = at(matrix, 1, 2)
+            int c0 = first(x, ox, sx, columns), c1 = first(x + width, ox, sx, columns)
+            int r0 = first(y, oy, sy, rows), r1 = first(y + height, oy, sy, rows)
             double sum = 0d
             int count = 0
             for (int row = r0; row < r1; row++)
@@ -643,6 +673,11 @@ class LungXAI {
                     count++
                 }
             return count ? sum / count : Double.NaN
+        }
+
+        /** The first cell, of so many, with its centre at ``place`` or beyond. */
+        private static int first(double place, double origin, double step, int cells) {
+            return (int) Math.min(Math.max(Math.ceil((place - origin) / step - 1e-6d), 0d), (double) cells)
         }
     }
 }

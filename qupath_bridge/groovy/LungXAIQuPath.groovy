@@ -61,7 +61,8 @@ class LungXAIQuPath {
         for (arg in args) {
             int at = arg.indexOf('=')
             if (at < 1)
-                throw new LungXAI.Problem('InvalidInput', 'The argument ' + arg + ' is not of the form name=value.', 'For example: case=c1')
+                throw new LungXAI.Problem('InvalidInput', 'The argument ' + arg + ' is not of the form name=value.',
+                    'For example: case=c1')
             given[arg.substring(0, at)] = arg.substring(at + 1)
         }
         imageData = QP.getCurrentImageData()
@@ -103,7 +104,8 @@ class LungXAIQuPath {
             } catch (ClassNotFoundException fault) {
                 continue
             }
-        throw new LungXAI.Problem('ServerError', 'This QuPath has no dialogs that are known.', 'Use QuPath 0.5, 0.6 or 0.7.')
+        throw new LungXAI.Problem('ServerError', 'This QuPath has no dialogs that are known.',
+            'Use QuPath 0.5, 0.6 or 0.7.')
     }
 
     /** The text for a question: from the script's arguments, else from a dialog, else the given default. */
@@ -123,7 +125,8 @@ class LungXAIQuPath {
         if (answer == null)
             throw new CancellationException()
         if (!choices.contains(answer))
-            throw new LungXAI.Problem('InvalidInput', name + '=' + answer + ' is none of the choices.', 'Choose one of: ' + choices.join(', '))
+            throw new LungXAI.Problem('InvalidInput', name + '=' + answer + ' is none of the choices.',
+                'Choose one of: ' + choices.join(', '))
         return answer
     }
 
@@ -140,13 +143,16 @@ class LungXAIQuPath {
         ROI within = null
         if (region == 'selected') {
             PathObject selected = QP.getSelectedObject()
-            if (selected == null || !selected.isAnnotation() || selected.getROI() == null || !selected.getROI().isArea())
-                throw new LungXAI.Problem('InvalidInput', 'No area is selected.', 'Draw an annotation around it, select it, and run the script again.')
+            if (selected == null || !selected.isAnnotation() || selected.getROI() == null ||
+                !selected.getROI().isArea())
+                throw new LungXAI.Problem('InvalidInput', 'No area is selected.',
+                    'Draw an annotation around it, select it, and run the script again.')
             within = selected.getROI()
         }
         def calibration = server.getPixelCalibration()
         if (!calibration.hasPixelSizeMicrons())
-            throw new LungXAI.Problem('SpacingUnknown', 'The slide\'s pixel size is unknown.', 'Set it in the Image tab: double-click on the pixel width.')
+            throw new LungXAI.Problem('SpacingUnknown', 'The slide\'s pixel size is unknown.',
+                'Set it in the Image tab: double-click on the pixel width.')
         if (!server.isRGB())
             throw new LungXAI.Problem('InvalidInput', 'The image is not an RGB slide.', 'Open the H&E slide.')
         def model = connection.slideModel()
@@ -154,18 +160,22 @@ class LungXAIQuPath {
         double mpp = model.spacing_um_px as double
         double finest = calibration.getAveragedPixelSizeMicrons()
         if (finest > mpp * MOST_ENLARGED)
-            throw new LungXAI.Problem('InvalidInput', String.format(Locale.ROOT, 'The slide has %.2f um per pixel; the model needs %.2f or finer.', finest, mpp), 'Use the scan at full resolution.')
+            throw new LungXAI.Problem('InvalidInput', 'The slide has ' + finest.round(2) + ' um per pixel; the model needs ' +
+                mpp + ' or finer.', 'Use the scan at full resolution.')
         double width = side * mpp / calibration.getPixelWidthMicrons()
         double height = side * mpp / calibration.getPixelHeightMicrons()
 
         def progress = new Progress('LungXAI: classify', window())
         try {
             progress.at(0d, 'Finding tissue')
-            List<long[]> origins = tissue().tiles(width, height, LEAST_TISSUE, { x, y -> within == null || within.contains(x as double, y as double) })
+            List<long[]> origins = tissue().tiles(width, height, LEAST_TISSUE,
+                { x, y -> within == null || within.contains(x as double, y as double) })
             if (origins.isEmpty())
-                throw new LungXAI.Problem('InvalidInput', 'No tissue was found in the region.', 'Choose a larger region, or one with more tissue.')
+                throw new LungXAI.Problem('InvalidInput', 'No tissue was found in the region.',
+                    'Choose a larger region, or one with more tissue.')
             if (origins.size() > MAX_TILES)
-                throw new LungXAI.Problem('InputTooLarge', 'The region has ' + origins.size() + ' tiles.', 'Choose a smaller region.')
+                throw new LungXAI.Problem('InputTooLarge', 'The region has ' + origins.size() + ' tiles.',
+                    'Choose a smaller region.')
             String run = runName(model, region, origins)
             String slideId = slideName() + ' ' + run
             String id = connection.openCase(caseId)
@@ -174,19 +184,23 @@ class LungXAIQuPath {
                 def part = origins.subList(start, Math.min(start + TILES_AT_ONCE, origins.size()))
                 byte[] pixels = read(server, part, width, height, side, mpp / finest)
                 connection.sendTiles(id, LungXAI.Frames.tiles(pixels, part, side, side, mpp, slideId))
-                progress.at(0.6d * (start + part.size()) / origins.size(), 'Sent ' + (start + part.size()) + ' of ' + origins.size() + ' tiles')
+                progress.at(0.6d * (start + part.size()) / origins.size(), 'Sent ' + (start + part.size()) + ' of ' +
+                    origins.size() + ' tiles')
             }
             String job = connection.classify(id, slideId, [], width, height)
-            connection.follow(job, { fraction, stage -> progress.at(0.6d + 0.4d * (fraction as double), stage as String) },
+            connection.follow(job,
+                { fraction, stage -> progress.at(0.6d + 0.4d * (fraction as double), stage as String) },
                 { progress.cancelled() } as Callable<Boolean>)
             def result = connection.slideResult(id)
             if (result.abstention != null)
-                throw new LungXAI.Problem('InvalidInput', 'No answer: ' + result.abstention.reason, result.abstention.what_would_help)
+                throw new LungXAI.Problem('InvalidInput', 'No answer: ' + result.abstention.reason,
+                    result.abstention.what_would_help)
             PathObject top = objects(result, run, id, within)
             remove(run)
             QP.getCurrentHierarchy().getRootObject().addChildObject(top)
             QP.getCurrentHierarchy().fireHierarchyChangedEvent(this)
-            note(['LungXAI case': id, 'LungXAI run': run, 'LungXAI notice': LungXAI.NOTICE] + ofSlide(result.probabilities, 'LungXAI P'))
+            note(['LungXAI case': id, 'LungXAI run': run, 'LungXAI notice': LungXAI.NOTICE] +
+                ofSlide(result.probabilities, 'LungXAI P'))
             return top
         } finally {
             progress.end()
@@ -195,20 +209,23 @@ class LungXAIQuPath {
 
     private LungXAI.Tissue tissue() {
         double downsample = Math.max(1d, Math.max(server.getWidth(), server.getHeight()) / (double) THUMBNAIL_PX)
-        BufferedImage small = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample, 0, 0, server.getWidth(), server.getHeight()))
+        BufferedImage small = server.readRegion(RegionRequest.createInstance(server.getPath(), downsample, 0, 0,
+            server.getWidth(), server.getHeight()))
         int[] rgb = small.getRGB(0, 0, small.getWidth(), small.getHeight(), null, 0, small.getWidth())
         return new LungXAI.Tissue(rgb, small.getWidth(), small.getHeight(), server.getWidth(), server.getHeight())
     }
 
     /** Pixels of tiles, one request each, at the model's scale: n * side * side * 3 bytes. */
     @CompileStatic
-    private static byte[] read(ImageServer server, List<long[]> origins, double width, double height, int side, double downsample) {
+    private static byte[] read(ImageServer server, List<long[]> origins, double width, double height, int side,
+        double downsample) {
         byte[] pixels = new byte[origins.size() * side * side * 3]
         int at = 0
         for (long[] origin : origins) {
             int w = (int) Math.min(Math.rint(width), (double) (server.getWidth() - origin[0]))
             int h = (int) Math.min(Math.rint(height), (double) (server.getHeight() - origin[1]))
-            RegionRequest request = RegionRequest.createInstance(server.getPath(), Math.max(downsample, 1d), (int) origin[0], (int) origin[1], w, h)
+            RegionRequest request = RegionRequest.createInstance(server.getPath(), Math.max(downsample, 1d),
+                (int) origin[0], (int) origin[1], w, h)
             BufferedImage image = (BufferedImage) server.readRegion(request)
             if (image.getWidth() != side || image.getHeight() != side) {
                 BufferedImage exact = new BufferedImage(side, side, BufferedImage.TYPE_INT_RGB)
@@ -239,7 +256,8 @@ class LungXAIQuPath {
 
     private String slideName() {
         def entry = QP.getProjectEntry()
-        String name = (entry == null ? server.getMetadata().getName() : entry.getImageName()).replaceAll(/[^\x20-\x7e]/, '_').trim()
+        String full = entry == null ? server.getMetadata().getName() : entry.getImageName()
+        String name = full.replaceAll(/[^\x20-\x7e]/, '_').trim()
         return name.length() > 100 ? name.substring(0, 100) : name
     }
 
@@ -252,8 +270,10 @@ class LungXAIQuPath {
             int best = bestOf(row)
             if (best < 0)
                 continue
-            ROI box = ROIs.createRectangleROI(result.origin_px[n][0] as double, result.origin_px[n][1] as double, width, height, ImagePlane.getDefaultPlane())
-            PathObject tile = PathObjects.createTileObject(box, pathClass(LungXAI.LABELS[LungXAI.CLASSES[best]], LungXAI.COLOURS[LungXAI.CLASSES[best]]))
+            ROI box = ROIs.createRectangleROI(result.origin_px[n][0] as double, result.origin_px[n][1] as double,
+                width, height, ImagePlane.getDefaultPlane())
+            PathObject tile = PathObjects.createTileObject(box,
+                pathClass(LungXAI.LABELS[LungXAI.CLASSES[best]], LungXAI.COLOURS[LungXAI.CLASSES[best]]))
             for (int c = 0; c < row.size(); c++)
                 if (row[c] != null)
                     tile.getMeasurementList().put('P(' + LungXAI.LABELS[LungXAI.CLASSES[c]] + ')', row[c] as double)
@@ -264,24 +284,31 @@ class LungXAIQuPath {
             tiles << tile
         }
         if (tiles.isEmpty())
-            throw new LungXAI.Problem('ModelUnavailable', 'The model assessed no class.', 'Run "lungxai doctor" where the server runs.')
+            throw new LungXAI.Problem('ModelUnavailable', 'The model assessed no class.',
+                'Run "lungxai doctor" where the server runs.')
         Map<String, String> said = madeBy(result.provenance, run, caseId) + ['LungXAI slide': result.slide_id]
-        double area = server.getPixelCalibration().getPixelWidthMicrons() * server.getPixelCalibration().getPixelHeightMicrons() / 1e6
+        def calibration = server.getPixelCalibration()
+        double area = calibration.getPixelWidthMicrons() * calibration.getPixelHeightMicrons() / 1e6
         List<PathObject> regions = []
         byClass.each { name, its ->
             def whole = GeometryTools.union(its.collect { it.getROI().getGeometry() })
             for (int k = 0; k < whole.getNumGeometries(); k++) {
-                PathObject part = annotation(whole.getGeometryN(k), pathClass(LungXAI.LABELS[name], LungXAI.COLOURS[name]), LungXAI.LABELS[name] + ' (research use only)', said)
+                PathClass kind = pathClass(LungXAI.LABELS[name], LungXAI.COLOURS[name])
+                String title = LungXAI.LABELS[name] + ' (research use only)'
+                PathObject part = annotation(whole.getGeometryN(k), kind, title, said)
                 part.getMeasurementList().put('LungXAI area mm^2', part.getROI().getArea() * area)
                 if (result.probabilities[name] != null)
                     part.getMeasurementList().put('LungXAI P(slide)', result.probabilities[name] as double)
                 regions << part
             }
         }
-        def all = within == null ? GeometryTools.union(regions.collect { it.getROI().getGeometry() }) : within.getGeometry()
+        def all = within != null ? within.getGeometry() :
+            GeometryTools.union(regions.collect { it.getROI().getGeometry() })
         PathObject top = annotation(all, null, 'LungXAI run ' + run + ' (research use only)', said)
         top.getMeasurementList().put('LungXAI tiles', tiles.size() as double)
-        result.probabilities.each { name, p -> if (p != null) top.getMeasurementList().put('LungXAI P(' + LungXAI.LABELS[name] + ')', p as double) }
+        result.probabilities.findAll { name, p -> p != null }.each { name, p ->
+            top.getMeasurementList().put('LungXAI P(' + LungXAI.LABELS[name] + ')', p as double)
+        }
         top.addChildObjects(regions + tiles)
         return top
     }
@@ -295,7 +322,8 @@ class LungXAIQuPath {
     }
 
     private PathObject annotation(geometry, PathClass kind, String name, Map<String, String> said) {
-        PathObject made = PathObjects.createAnnotationObject(GeometryTools.geometryToROI(geometry, ImagePlane.getDefaultPlane()), kind)
+        ROI area = GeometryTools.geometryToROI(geometry, ImagePlane.getDefaultPlane())
+        PathObject made = PathObjects.createAnnotationObject(area, kind)
         made.setName(name)
         said.each { key, text -> if (text) made.getMetadata().put(key, text) }
         made.setLocked(true)
@@ -311,9 +339,11 @@ class LungXAIQuPath {
 
     private static Map<String, String> madeBy(provenance, String run, String caseId) {
         List models = provenance instanceof List ? provenance : [provenance]
+        List unknown = LungXAI.CLASSES.findAll { name -> !models.any { name in it.coverage } }
         return [(LungXAI.RUN_KEY): run, (LungXAI.CASE_KEY): caseId, 'LungXAI notice': LungXAI.NOTICE,
-                'LungXAI model': models*.model_id.join(', '), 'LungXAI weights sha256': models*.weights_sha256.join(', '),
-                'LungXAI not assessed': LungXAI.CLASSES.findAll { name -> !models.any { name in it.coverage } }.collect { LungXAI.LABELS[it] }.join(', ')]
+                'LungXAI model': models*.model_id.join(', '),
+                'LungXAI weights sha256': models*.weights_sha256.join(', '),
+                'LungXAI not assessed': unknown.collect { LungXAI.LABELS[it] }.join(', ')]
     }
 
     // Explain
@@ -322,11 +352,12 @@ class LungXAIQuPath {
     List<String> methods() {
         List<String> known = (connection.slideModel().methods ?: []) as List<String>
         if (known.isEmpty())
-            throw new LungXAI.Problem('ModelUnavailable', 'The server\'s model for slides cannot be explained.', 'Update the server.')
+            throw new LungXAI.Problem('ModelUnavailable', 'The server\'s model for slides cannot be explained.',
+                'Update the server.')
         return known
     }
 
-    /** Explains a run: an annotation per step of the heatmap, and a measurement per tile. Gives the number of tiles measured. */
+    /** Explains a run: an annotation per step of the heatmap, and a measurement per tile; how many tiles have it. */
     int explain(PathObject top, String method) {
         String run = top.getMetadata().get(LungXAI.RUN_KEY)
         String id = top.getMetadata().get(LungXAI.CASE_KEY)
@@ -340,31 +371,39 @@ class LungXAIQuPath {
         def progress = new Progress('LungXAI: explain', window())
         try {
             progress.at(0d, 'Asking for ' + METHODS[method])
-            String job = connection.classify(id, slideId, [method], first.getROI().getBoundsWidth(), first.getROI().getBoundsHeight())
-            connection.follow(job, { fraction, stage -> progress.at(0.9d * (fraction as double), stage as String) }, { progress.cancelled() } as Callable<Boolean>)
+            String job = connection.classify(id, slideId, [method], first.getROI().getBoundsWidth(),
+                first.getROI().getBoundsHeight())
+            connection.follow(job, { fraction, stage -> progress.at(0.9d * (fraction as double), stage as String) },
+                { progress.cancelled() } as Callable<Boolean>)
             def map = connection.heatmap(id, method)
             float[] values = map.values
             int columns = map.shape[1] as int
             if (values.length > MAX_CELLS && only == null)
-                throw new LungXAI.Problem('InputTooLarge', 'The heatmap is too large for annotations.', 'Select a tile, or classify a smaller region.')
+                throw new LungXAI.Problem('InputTooLarge', 'The heatmap is too large for annotations.',
+                    'Select a tile, or classify a smaller region.')
             progress.at(0.9d, 'Drawing')
             int measured = 0
             for (tile in top.getChildObjects().findAll { it.isTile() }) {
                 ROI box = tile.getROI()
-                double mean = LungXAI.Steps.mean(values, columns, map.index_to_world, box.getBoundsX(), box.getBoundsY(), box.getBoundsWidth(), box.getBoundsHeight())
+                double mean = LungXAI.Steps.mean(values, columns, map.index_to_world, box.getBoundsX(),
+                    box.getBoundsY(), box.getBoundsWidth(), box.getBoundsHeight())
                 if (!Double.isNaN(mean)) {
                     tile.getMeasurementList().put('Attribution (' + METHODS[method] + ')', mean)
                     measured++
                 }
             }
             Map<String, String> said = madeBy(map.provenance, run, id) +
-                ['LungXAI method': method, 'LungXAI target': map.target, 'LungXAI parameters': map.parameters.toString()]
+                ['LungXAI method': method, 'LungXAI target': map.target,
+                    'LungXAI parameters': map.parameters.toString()]
             List<PathObject> steps = contours(values, columns, map, method, said, only)
-            top.removeChildObjects(top.getChildObjects().findAll { it.isAnnotation() && it.getMetadata().get('LungXAI method') == method })
+            top.removeChildObjects(top.getChildObjects()
+                .findAll { it.isAnnotation() && it.getMetadata().get('LungXAI method') == method })
             top.addChildObjects(steps)
             QP.getCurrentHierarchy().fireHierarchyChangedEvent(this)
-            if (only != null)
-                show('LungXAI: ' + METHODS[method], chosen.getMeasurements().collect { name, value -> name + ': ' + value }.join('\n') + '\n' + LungXAI.NOTICE)
+            if (only != null) {
+                def numbers = chosen.getMeasurements().collect { name, value -> name + ': ' + value }
+                show('LungXAI: ' + METHODS[method], (numbers + LungXAI.NOTICE).join('\n'))
+            }
             return measured
         } finally {
             progress.end()
@@ -372,7 +411,8 @@ class LungXAIQuPath {
     }
 
     /** Annotations of the steps of a heatmap, of the whole map or of the cells of one tile. */
-    private List<PathObject> contours(float[] values, int columns, Map map, String method, Map<String, String> said, ROI only) {
+    private List<PathObject> contours(float[] values, int columns, Map map, String method, Map<String, String> said,
+        ROI only) {
         float top = LungXAI.Steps.top(values)
         List<PathObject> made = []
         for (int k = 2; k <= LEVELS; k++) {
@@ -380,7 +420,8 @@ class LungXAIQuPath {
             for (run in LungXAI.Steps.runs(values, columns, k, LEVELS, top)) {
                 double[] first = LungXAI.Steps.place(map.index_to_world, run[1] - 0.5d, run[0] - 0.5d)
                 double[] last = LungXAI.Steps.place(map.index_to_world, run[2] - 0.5d, run[0] + 0.5d)
-                boxes << ROIs.createRectangleROI(first[0], first[1], last[0] - first[0], last[1] - first[1], ImagePlane.getDefaultPlane()).getGeometry()
+                boxes << ROIs.createRectangleROI(first[0], first[1], last[0] - first[0], last[1] - first[1],
+                    ImagePlane.getDefaultPlane()).getGeometry()
             }
             if (boxes.isEmpty())
                 continue
@@ -390,7 +431,8 @@ class LungXAIQuPath {
             if (whole.isEmpty())
                 continue
             String name = 'LungXAI ' + method + ' ' + k + '/' + LEVELS
-            PathObject step = annotation(whole, pathClass(name, LungXAI.heatColour((k - 0.5d) / LEVELS)), method + ' of ' + map.target + ', step ' + k + ' of ' + LEVELS + ' (research use only)', said)
+            String title = method + ' of ' + map.target + ', step ' + k + ' of ' + LEVELS + ' (research use only)'
+            PathObject step = annotation(whole, pathClass(name, LungXAI.heatColour((k - 0.5d) / LEVELS)), title, said)
             step.getMeasurementList().put('LungXAI value from', top * (k - 1d) / LEVELS)
             step.getMeasurementList().put('LungXAI value to', top * (double) k / LEVELS)
             made << step
@@ -405,14 +447,16 @@ class LungXAIQuPath {
         def answer = connection.fuse(caseId)
         File report = new File(reports(), 'LungXAI_' + caseId + '.html')
         report.bytes = connection.report(caseId)
-        Map<String, String> said = ['LungXAI case': caseId, 'LungXAI notice': LungXAI.NOTICE, 'LungXAI report': report.toURI().toString(),
+        Map<String, String> said = ['LungXAI case': caseId, 'LungXAI notice': LungXAI.NOTICE,
+            'LungXAI report': report.toURI().toString(),
                                     'LungXAI missing': answer.missing.join(', '), 'LungXAI agreement': answer.agreement]
         if (answer.abstention != null)
             said['LungXAI abstention'] = answer.abstention.reason
         note(said + ofSlide(answer.probabilities, 'LungXAI fused P'))
         String words = answer.abstention == null ? LungXAI.inWords(answer.probabilities) :
             'No answer: ' + answer.abstention.reason + '\n' + answer.abstention.what_would_help
-        return [words, answer.agreement, answer.missing ? 'Missing: ' + answer.missing.join(', ') : '', 'Report: ' + report, LungXAI.NOTICE].findAll { it }.join('\n')
+        String missing = answer.missing ? 'Missing: ' + answer.missing.join(', ') : ''
+        return [words, answer.agreement, missing, 'Report: ' + report, LungXAI.NOTICE].findAll { it }.join('\n')
     }
 
     private static File reports() {
@@ -425,7 +469,9 @@ class LungXAIQuPath {
 
     private static Map<String, String> ofSlide(Map probabilities, String name) {
         return LungXAI.CLASSES.collectEntries { c ->
-            [(name + '(' + LungXAI.LABELS[c] + ')'): probabilities[c] == null ? 'not assessed' : String.format(Locale.ROOT, '%.4f', probabilities[c] as double)]
+            def p = probabilities[c]
+            String share = p == null ? 'not assessed' : String.format(Locale.ROOT, '%.4f', p as double)
+            [(name + '(' + LungXAI.LABELS[c] + ')'): share]
         }
     }
 
@@ -443,7 +489,9 @@ class LungXAIQuPath {
     /** The annotations of runs on the image, by run. */
     static Map<String, PathObject> runs() {
         return QP.getCurrentHierarchy().getAnnotationObjects()
-            .findAll { it.getMetadata().containsKey(LungXAI.RUN_KEY) && !it.getParent()?.getMetadata()?.containsKey(LungXAI.RUN_KEY) && !it.getMetadata().containsKey('LungXAI method') }
+            .findAll { it.getMetadata().containsKey(LungXAI.RUN_KEY) &&
+                !it.getParent()?.getMetadata()?.containsKey(LungXAI.RUN_KEY) &&
+                !it.getMetadata().containsKey('LungXAI method') }
             .collectEntries { [(it.getMetadata().get(LungXAI.RUN_KEY)): it] }
     }
 
@@ -451,12 +499,17 @@ class LungXAIQuPath {
     PathObject chosenRun() {
         def found = runs()
         if (found.isEmpty())
-            throw new LungXAI.Problem('InvalidInput', 'There is no LungXAI run on this image.', 'Run LungXAI_classify first.')
-        for (def object = QP.getSelectedObject(); object != null && !given.containsKey('run'); object = object.getParent())
-            if (found.containsValue(object))
-                return object
+            throw new LungXAI.Problem('InvalidInput', 'There is no LungXAI run on this image.',
+                'Run LungXAI_classify first.')
         String usual = found.keySet().first()
-        return found[found.size() == 1 && !given.containsKey('run') ? usual : choose('run', 'Which run?', found.keySet() as List, usual)]
+        if (!given.containsKey('run')) {
+            for (PathObject object = QP.getSelectedObject(); object != null; object = object.getParent())
+                if (found.containsValue(object))
+                    return object
+            if (found.size() == 1)
+                return found[usual]
+        }
+        return found[choose('run', 'Which run?', found.keySet() as List, usual)]
     }
 
     /** Removes all of a run; how many objects went. */
@@ -465,7 +518,11 @@ class LungXAIQuPath {
         def own = hierarchy.getAnnotationObjects().findAll { it.getMetadata().get(LungXAI.RUN_KEY) == run }
         Set gone = new LinkedHashSet()
         def add
-        add = { object -> gone << object; object.getChildObjects().findAll { !it.isAnnotation() || it.getMetadata().containsKey(LungXAI.RUN_KEY) }.each { add(it) } }
+        add = { object ->
+            gone << object
+            object.getChildObjects()
+                .findAll { !it.isAnnotation() || it.getMetadata().get(LungXAI.RUN_KEY) == run }.each(add)
+        }
         own.each { add(it) }
         // What a pathologist drew inside stays, at the place of what goes.
         hierarchy.removeObjects(gone as List, true)

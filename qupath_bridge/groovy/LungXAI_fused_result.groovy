@@ -14,22 +14,25 @@ if (binding.hasVariable(ScriptAttributes.FILE_PATH))
 if (QP.getProject() != null)
     folders << QP.buildFilePath(QP.PROJECT_BASE_DIR, 'scripts')
 try {
-    def own = Class.forName('qupath.lib.gui.UserDirectoryManager', true, getClass().classLoader).getInstance().getScriptsDirectoryPath()
+    def directories = Class.forName('qupath.lib.gui.UserDirectoryManager', true, getClass().classLoader)
+    def own = directories.getInstance().getScriptsDirectoryPath()
     folders += own == null ? [] : [own.toString(), own.resolve('LungXAI').toString()]
 } catch (ClassNotFoundException fault) {
     println 'LungXAI: this QuPath has no folder of its own for scripts.'
 }
 def folder = folders.findAll { it }.collect { new File(it) }.find { new File(it, 'LungXAIQuPath.groovy').isFile() }
 if (folder == null)
-    throw new RuntimeException('LungXAI.groovy and LungXAIQuPath.groovy were not found. Put all LungXAI files into one folder, such as ' +
-        '"scripts" of the project, or name it in LUNGXAI_GROOVY. Looked into: ' + folders.findAll { it }.join(', '))
+    throw new RuntimeException('LungXAI.groovy and LungXAIQuPath.groovy were not found. Put all LungXAI files into ' +
+        'one folder, such as "scripts" of the project, or name it in LUNGXAI_GROOVY. Looked into: ' +
+        folders.findAll { it }.join(', '))
 def loader = new GroovyClassLoader(getClass().classLoader)
 loader.parseClass(new File(folder, 'LungXAI.groovy'))
 def shared = loader.parseClass(new File(folder, 'LungXAIQuPath.groovy'))
 def words = binding.hasVariable('args') && args != null ? args as List<String> : []
 
 shared.run('LungXAI: fused result', folder, words) { lungxai ->
-    def known = QP.getProjectEntry()?.getMetadataValue('LungXAI case') ?: lungxai.runs().values().collect { it.getMetadata().get('LungXAI case') }.find { it }
+    def ofRuns = lungxai.runs().values().collect { it.getMetadata().get('LungXAI case') }.find { it }
+    def known = QP.getProjectEntry()?.getMetadataValue('LungXAI case') ?: ofRuns
     def id = lungxai.ask('case', 'Name of the case', known ?: '')
     lungxai.show('LungXAI: case ' + id, lungxai.fused(id))
 }

@@ -19,14 +19,16 @@ try {
         answer = of('Frames').heatmap(base64.decode(asked.frame), (asked.max_bytes ?: (1 << 28)) as long)
     } else if (asked.ask == 'tissue') {
         def rgb = asked.rgb.collect { it as int } as int[]
-        def tissue = of('Tissue').newInstance(rgb, asked.columns as int, asked.rows as int, asked.columns as double, asked.rows as double)
+        def tissue = of('Tissue').newInstance(rgb, asked.columns as int, asked.rows as int, asked.columns as double,
+            asked.rows as double)
         answer.mask = tissue.mask.collect { it ? 1 : 0 }
         answer.tiles = tissue.tiles(asked.tile as double, asked.tile as double, 0.35d, { x, y -> true })
     } else if (asked.ask == 'steps') {
         def values = asked.values.collect { it as float } as float[]
         def top = of('Steps').top(values)
         answer.runs = (2..5).collect { k -> of('Steps').runs(values, asked.columns as int, k, 5, top) }
-        answer.mean = of('Steps').mean(values, asked.columns as int, asked.matrix, 0d, 0d, asked.width as double, asked.width as double)
+        answer.mean = of('Steps').mean(values, asked.columns as int, asked.matrix, 0d, 0d, asked.width as double,
+            asked.width as double)
     } else if (asked.ask == 'colours') {
         answer = [labels: lungxai.LABELS, colours: lungxai.COLOURS, classes: lungxai.CLASSES,
                   ramp: (0..20).collect { lungxai.heatColour(it / 20d) }, words: lungxai.inWords([normal: 0.25d])]
@@ -41,7 +43,8 @@ try {
         answer.stages = []
         def job = server.classify(answer.case_id, asked.slide_id, asked.explain, asked.tile_px, asked.tile_px)
         def began = System.currentTimeMillis()
-        server.follow(job, { fraction, stage -> answer.stages << stage }, { asked.cancel && System.currentTimeMillis() - began > 100 })
+        server.follow(job, { fraction, stage -> answer.stages << stage },
+            { asked.cancel && System.currentTimeMillis() - began > 100 })
         answer.result = server.slideResult(answer.case_id)
         answer.maps = asked.explain.collect { server.heatmap(answer.case_id, it) }
         answer.fused = server.fuse(answer.case_id)
