@@ -160,8 +160,8 @@ class LungXAIQuPath {
         double mpp = model.spacing_um_px as double
         double finest = calibration.getAveragedPixelSizeMicrons()
         if (finest > mpp * MOST_ENLARGED)
-            throw new LungXAI.Problem('InvalidInput', 'The slide has ' + finest.round(2) + ' um per pixel; the model needs ' +
-                mpp + ' or finer.', 'Use the scan at full resolution.')
+            throw new LungXAI.Problem('InvalidInput', 'The model needs ' + mpp + ' um per pixel or finer; the slide has ' +
+                finest.round(2) + '.', 'Use the scan at full resolution.')
         double width = side * mpp / calibration.getPixelWidthMicrons()
         double height = side * mpp / calibration.getPixelHeightMicrons()
 
