@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from shared_models.contract.client import Client
-from shared_models.contract.errors import InvalidInput, LungXAIError, ModelUnavailable, ServerError
+from shared_models.contract.errors import InvalidInput, ModelUnavailable, ServerError
 from shared_models.contract.jsonforms import from_json, parsed, to_json
 from shared_models.contract.results import METHODS, placed
 from shared_models.contract.server_option import small_file
@@ -119,7 +119,7 @@ def analyze(
     try:
         return _analysed(inputs, client, case_id, clinical, out, explain, synthetic)
     except KeyboardInterrupt:
-        _stopped(client, case_id)
+        client.stop_jobs(case_id)
         raise
 
 
@@ -170,16 +170,6 @@ def _written(path: Path, content: bytes) -> None:
 
 def _followed(client: Client, job_id: str, bar: ProgressBar) -> None:
     client.wait(job_id, lambda p: bar.update(p.stage or p.state, p.fraction))
-
-
-def _stopped(client: Client, case_id: str) -> None:
-    """Stop whatever runs for the case: the interrupt may have come before a job's id did."""
-    try:
-        for job in client.case(case_id)["jobs"]:
-            if job["state"] in ("queued", "running"):
-                client.cancel(job["job_id"])
-    except LungXAIError:
-        pass  # the server is gone, or goes with this command
 
 
 def _ct(

@@ -20,7 +20,7 @@ from typing import Any, Optional
 from inference_server.progress import ProgressBar
 from shared_models.contract.client import Client
 from shared_models.contract.colours import CLASS_LABELS
-from shared_models.contract.errors import InvalidInput, LungXAIError, ModelUnavailable
+from shared_models.contract.errors import InvalidInput, ModelUnavailable
 from shared_models.contract.results import PathologyResult
 from shared_models.slide_reader import Slide, open_slide
 from shared_models.slide_tiles import TileGrid, tissue_grid, tissue_tiles
@@ -159,7 +159,7 @@ def classify_image(
                 begun = time.monotonic()
                 client.wait(job, lambda p: bar.update(*_stage(p.stage or p.state, p.fraction, grid.count, begun)))
         except KeyboardInterrupt:
-            _stop_jobs(client, case_id)
+            client.stop_jobs(case_id)
             raise
         level0_mpp = slide.mpp
     result = client.pathology_result(case_id)
@@ -226,16 +226,6 @@ def _stage(stage: str, fraction: float, tiles: int, begun: float) -> tuple[str, 
 def _rated(stage: str, rate: float) -> str:
     # In a file or a pipe each change of the stage is a line of its own.
     return f"{stage} ({rate:.0f} tiles/s)" if sys.stderr.isatty() else stage
-
-
-def _stop_jobs(client: Client, case_id: str) -> None:
-    """Stop whatever runs for the case: the interrupt may have come before a job's id did."""
-    try:
-        for job in client.case(case_id)["jobs"]:
-            if job["state"] in ("queued", "running"):
-                client.cancel(job["job_id"])
-    except LungXAIError:
-        pass  # the server is gone, or goes with this command
 
 
 def _key(path: Path, slide: Slide, request: Request, model: Mapping[str, Any], kind: str) -> str:

@@ -30,6 +30,7 @@ from .errors import (
     Cancelled,
     ContractMismatch,
     InvalidInput,
+    LungXAIError,
     ServerError,
     ServerTimeout,
     ServerUnreachable,
@@ -249,6 +250,18 @@ class Client:
     def cancel(self, job_id: str) -> None:
         """Stop a job, on the server too. A job that has ended stays as it ended."""
         self._json("DELETE", routes.job(job_id))
+
+    def stop_jobs(self, case_id: str) -> None:
+        """Stop whatever runs for a case, for a caller that was interrupted: perhaps before a job's id came.
+
+        A server that is gone has stopped it already, so no LungXAIError leaves this method.
+        """
+        try:
+            for job in self.case(case_id)["jobs"]:
+                if job["state"] in ("queued", "running"):
+                    self.cancel(job["job_id"])
+        except LungXAIError:
+            pass  # the server is gone, or goes with the caller
 
     def wait(
         self,
