@@ -38,7 +38,7 @@ from typing import Any, Union
 import numpy as np
 
 from .errors import ContractMismatch, InputTooLarge, InvalidInput
-from .jsonforms import from_json, origins, to_json
+from .jsonforms import from_json, origins, qualities, to_json
 from .provenance import Provenance
 from .results import Heatmap, LabelVolume
 from .values import Array, CTVolume, SlideTiles
@@ -105,7 +105,7 @@ def encode(value: Framed, compression: str = "zlib") -> bytes:
     if kind is None:
         raise InvalidInput(f"{type(value).__name__} has no frame.", "Send it as JSON.")
     array = getattr(value, kind.array).astype(kind.dtype, copy=False)
-    header = {name: to_json(item) for name, item in vars(value).items() if name != kind.array}
+    header = {name: to_json(item) for name, item in vars(value).items() if name != kind.array and item is not None}
     header = {"shape": array.shape, **header}
     pieces: Iterator[Union[bytes, memoryview]]
     if kind.compression == "none":
@@ -231,6 +231,8 @@ def _built(value: type[Any], fields: dict[str, Any]) -> Framed:
             fields[name] = np.array(fields[name], dtype=np.float64)
     if "origin_px" in fields:
         fields["origin_px"] = origins(fields["origin_px"])
+    if "quality" in fields:
+        fields["quality"] = qualities(fields["quality"])
     if isinstance(fields.get("mpp"), bool):
         raise TypeError("number expected")
     if "parameters" in fields and not all(isinstance(v, (str, int, float)) for v in fields["parameters"].values()):

@@ -23,11 +23,15 @@ from .values import Abstention, ClinicalFields
 
 Value = TypeVar("Value")
 
+# Fields that a result got after version 0.1; left out while they are empty, so that older readers are not disturbed.
+_LATER = ("tile_quality", "other_classes", "other_probabilities")
+
 
 def to_json(value: Any) -> Any:
     """Plain JSON of a value of the contract."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {name: to_json(item) for name, item in items.items() if name not in _LATER or not _empty(item)}
     if isinstance(value, np.ndarray):
         plain = value.astype(object)
         if value.dtype.kind == "f":
@@ -40,6 +44,10 @@ def to_json(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value
+
+
+def _empty(item: Any) -> bool:
+    return item is None or (isinstance(item, tuple) and not item)
 
 
 def parsed(text: Union[str, bytes]) -> Any:
@@ -126,6 +134,13 @@ def origins(rows: Any) -> Any:
     return table.astype(np.int64)
 
 
+def qualities(row: Any) -> Any:
+    """float32 (n,) of a list of numbers; TypeError for anything else."""
+    if not isinstance(row, list) or not {type(number) for number in row} <= {int, float}:  # numpy reads true as 1
+        raise TypeError("numbers expected")
+    return np.array(row, dtype=np.float32)
+
+
 def _tile_probabilities(rows: Any) -> Any:
     # null -> NaN; numpy does that for None by itself, but it would read text as a number as well.
     table = np.array(rows, dtype=object) if len(rows) else np.zeros((0, 5), object)
@@ -173,6 +188,9 @@ _BUILD: dict[type[Any], dict[str, Callable[[Any], Any]]] = {
         "tile_px": _several(_number),
         "origin_px": origins,
         "tile_probabilities": _tile_probabilities,
+        "tile_quality": _optional(qualities),
+        "other_classes": _several(_text),
+        "other_probabilities": _optional(_tile_probabilities),
     },
     FusionResult: {
         **_COMMON,

@@ -22,7 +22,7 @@ import numpy as np
 
 from .errors import BadGeometry, InvalidInput, SpacingUnknown
 from .provenance import Provenance
-from .values import CLASSES, Abstention, Array, _frozen, checked_affine
+from .values import CLASSES, Abstention, Array, _frozen, checked_affine, checked_quality
 
 MODALITIES = ("radiology", "pathology", "clinical")
 METHODS = ("gradcam", "gradcam_pp", "integrated_gradients", "occlusion", "saliency", "smoothgrad")
@@ -32,6 +32,7 @@ SIDES = ("left", "right")
 Probabilities = Mapping[str, Optional[float]]
 Parameter = Union[str, int, float, bool]
 _SUM_TOLERANCE = 1e-3
+_MOST_OTHERS = 64
 
 
 def _probability(value: Optional[float], what: str) -> None:
@@ -160,6 +161,9 @@ class PathologyResult:
     tile_probabilities : float32 (n, 5), columns in the order of CLASSES; NaN is "not assessed"
     probabilities : class to probability of the slide; None where not assessed
     provenance, notes, abstention : as in RadiologyResult
+    tile_quality : float32 (n,), 0 (useless) to 1 (sharp, whole tissue); None where nobody judged it
+    other_classes : what a model of others tells apart, in its own words; empty for the models that ship
+    other_probabilities : float32 (n, len(other_classes)); None where there are no other classes
     """
 
     slide_id: str
@@ -171,6 +175,9 @@ class PathologyResult:
     provenance: tuple[Provenance, ...]
     notes: tuple[str, ...] = ()
     abstention: Optional[Abstention] = None
+    tile_quality: Optional[Array] = None
+    other_classes: tuple[str, ...] = ()
+    other_probabilities: Optional[Array] = None
 
     def __post_init__(self) -> None:
         count = len(self.origin_px)
@@ -189,6 +196,23 @@ class PathologyResult:
         _probabilities(self.probabilities, 1.0)
         object.__setattr__(self, "origin_px", _frozen(self.origin_px))
         object.__setattr__(self, "tile_probabilities", _frozen(self.tile_probabilities))
+        if self.tile_quality is not None:
+            object.__setattr__(self, "tile_quality", _frozen(checked_quality(self.tile_quality, count)))
+        self._check_others(count)
+
+    def _check_others(self, count: int) -> None:
+        names, table = self.other_classes, self.other_probabilities
+        if (table is None) != (not names) or len(set(names)) != len(names) or len(names) > _MOST_OTHERS:
+            raise InvalidInput("The model's own classes are not valid.", "Check the model's configuration.")
+        if not all(isinstance(name, str) and 0 < len(name) <= 80 and name.isprintable() for name in names):
+            raise InvalidInput("The model's own classes are not valid.", "Check the model's configuration.")
+        if table is not None:
+            table = table if count else np.empty((0, len(names)), np.float32)  # JSON's empty list says no width
+            if table.dtype != np.float32 or table.shape != (count, len(names)):
+                raise InvalidInput("Each tile needs one probability per class.", "Check the versions of both sides.")
+            if not ((table >= 0) & (table <= 1)).all():
+                raise InvalidInput("A tile's value is not a probability.", "Report this: the model's output is faulty.")
+            object.__setattr__(self, "other_probabilities", _frozen(table))
 
 
 @dataclass(frozen=True, eq=False)

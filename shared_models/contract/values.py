@@ -31,6 +31,18 @@ def _frozen(array: Array) -> Array:
     return view
 
 
+def checked_quality(quality: Array, count: int) -> Array:
+    """``quality`` as it is, float32 (count,) of 0 to 1.
+
+    Raises
+    ------
+    InvalidInput : another shape or type, or values outside 0 to 1.
+    """
+    if quality.dtype != np.float32 or quality.shape != (count,) or not ((quality >= 0) & (quality <= 1)).all():
+        raise InvalidInput("Each tile needs one quality from 0 to 1.", "Check the versions of both sides.")
+    return quality
+
+
 def checked_affine(matrix: Array, axes: int = 3) -> Array:
     """``matrix`` as float64 (axes + 1, axes + 1).
 
@@ -120,10 +132,11 @@ class SlideTiles:
     origin_px : int64 (n, 2), upper left (x, y) of each tile in level-0 pixels
     mpp : micrometres per pixel of ``pixels``
     slide_id : name of the slide within its case
+    quality : float32 (n,), 0 (useless) to 1 (sharp, whole tissue); None where nobody judged it
 
     Raises
     ------
-    InvalidInput : wrong dtype, shape, or count of origins.
+    InvalidInput : wrong dtype, shape, or count of origins or qualities.
     SpacingUnknown : mpp is not a positive finite number; it is never guessed.
     """
 
@@ -131,6 +144,7 @@ class SlideTiles:
     origin_px: Array
     mpp: float
     slide_id: str
+    quality: Optional[Array] = None
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -142,6 +156,8 @@ class SlideTiles:
             raise SpacingUnknown("The slide's pixel size is unknown.", "Give it in micrometres with --mpp.")
         object.__setattr__(self, "pixels", _frozen(self.pixels))
         object.__setattr__(self, "origin_px", _frozen(self.origin_px))
+        if self.quality is not None:
+            object.__setattr__(self, "quality", _frozen(checked_quality(self.quality, shape[0])))
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,19 @@ def test_tiles_round_trip() -> None:
     np.testing.assert_array_equal(got.origin_px, sent.origin_px)
 
 
+def test_the_quality_of_tiles_travels_with_them() -> None:
+    plain = tiles()
+    judged = SlideTiles(plain.pixels, plain.origin_px, 0.5, "s1", np.array([0.25, 1.0], np.float32))
+    got = codec.decode(codec.encode(judged))
+    assert isinstance(got, SlideTiles) and got.quality is not None
+    np.testing.assert_array_equal(got.quality, judged.quality)
+    assert codec.decode(codec.encode(plain)).quality is None
+    for wrong in ([0.5], [0.5, 2.0], [True, 0.5], "ab", [0.5, float("nan")]):
+        header = {"shape": [2, 1, 1, 3], "origin_px": [[0, 0], [1, 1]], "mpp": 0.5, "slide_id": "s", "quality": wrong}
+        with pytest.raises(InvalidInput):
+            codec.decode(forged(2, header, bytes(6)))
+
+
 @pytest.mark.parametrize("make", [ct, tiles])
 def test_every_truncation_is_refused(make) -> None:
     frame = codec.encode(make())

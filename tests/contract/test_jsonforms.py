@@ -38,6 +38,12 @@ VALUES = {
         "s1", 0.5, (224.0, 224.0), np.zeros((0, 2), np.int64), np.zeros((0, 5), np.float32), NONE, (BY,),
         ("None.",), WHY,
     ),
+    "pathology_others": PathologyResult(
+        "s1", 0.25, (350.0, 350.0), np.array([[0, 0], [350, 0]], np.int64),
+        np.full((2, 5), np.nan, np.float32), NONE, (BY,), (), WHY,
+        tile_quality=np.array([0.5, 1.0], np.float32), other_classes=("tumour", "other tissue"),
+        other_probabilities=np.array([[0.25, 0.75], [1.0, 0.0]], np.float32),
+    ),
     "fusion": FusionResult(
         SOME, 0.0, EVEN, {"radiology": 1.0, "pathology": 0.5},
         {"radiology": dict.fromkeys(CLASSES, 0.0), "pathology": {**dict.fromkeys(CLASSES, 0.0), "normal": -1.5}},
@@ -79,6 +85,21 @@ def test_a_nodule_without_a_side_is_read() -> None:
     assert from_json(Nodule, body).side is None
     with pytest.raises(InvalidInput, match="side"):
         from_json(Nodule, {**body, "side": "middle"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tile_quality": [0.5]}, {"tile_quality": [0.5, 1.5]}, {"tile_quality": [0.5, None]}, {"other_classes": []},
+        {"other_classes": ["a", "a"]}, {"other_classes": ["a", ""]}, {"other_probabilities": None},
+        {"other_probabilities": [[0.5, None], [0.5, 0.5]]}, {"other_probabilities": [[0.5], [0.5]]},
+    ],
+)  # fmt: skip
+def test_others_and_qualities_that_do_not_fit_are_refused(change: dict) -> None:
+    body = wire(VALUES["pathology_others"])
+    assert isinstance(body, dict)
+    with pytest.raises(InvalidInput):
+        from_json(PathologyResult, {**body, **change})
 
 
 def places(body: object, path: tuple = ()) -> list:
