@@ -28,6 +28,7 @@ from urllib.request import ProxyHandler, build_opener
 from shared_models.contract import routes
 from shared_models.contract.client import Client
 from shared_models.contract.errors import LungXAIError, ModelUnavailable, ServerError, ServerTimeout
+from shared_models.model_bundle import slide_folder
 
 from .settings import Settings
 
@@ -44,7 +45,7 @@ class LocalServer:
     data_dir : where it keeps its cases; None takes a temporary folder that goes with the server
     ready_s : seconds to wait for the models; 0 does not wait
     environment : variables added to the server's own
-    choices : fields of Settings; ``port`` is a free one unless given
+    choices : fields of Settings, such as ``slide_model``; ``port`` is a free one unless given
 
     Attributes
     ----------
@@ -55,7 +56,7 @@ class LocalServer:
     Raises
     ------
     ServerError : it did not start; its last words are in the message.
-    ModelUnavailable : it runs but cannot load its models.
+    ModelUnavailable : it runs but cannot load its models, or there is no slide model of the name that was given.
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class LocalServer:
         from .server import ADDRESS_FILE
 
         settings = Settings(data_dir=self.data_dir, **self._choices)
+        if "slide_model" in self._choices:
+            slide_folder(settings.slide_model, settings.models, settings.added_models)
         try:
             self._launch(settings, self.data_dir / ADDRESS_FILE)
         except OSError as fault:

@@ -15,14 +15,13 @@ from typing import Any, Callable, Optional, Protocol
 
 import numpy as np
 
-from shared_models.code_version import code_version
 from shared_models.contract.errors import Cancelled, InvalidInput, LungXAIError, ModelUnavailable
-from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Heatmap, LabelVolume, PathologyResult, RadiologyResult
-from shared_models.contract.values import Array, CTVolume
-from shared_models.model_bundle import Bundle
+from shared_models.contract.values import CLASSES, Array, CTVolume
+from shared_models.model_bundle import SLIDE_MODEL, Bundle, slide_folder
 
 log = logging.getLogger("lungxai.worker")
+_SAID_OF_SLIDES = ("tile_px", "spacing_um_px", "other_classes", "added")
 _EXPLAINED_AT_ONCE = 8  # gradient methods are slower in larger batches on a CPU
 
 Progress = Callable[[str, float], None]
@@ -43,8 +42,9 @@ class CTAnswer(Protocol):
 class Backend(Protocol):
     """The models of one device.
 
-    ``models`` holds one dict a model (model_id, modality, coverage, calibrated, weights_sha256);
-    ``problems`` says for a modality why it cannot be had.
+    ``models`` holds one dict a model (model_id, modality, coverage, calibrated, weights_sha256), for slides that of the
+    one in use alone; ``problems`` says for a modality why it cannot be had; ``other_classes`` are those that the slide
+    model has beside CLASSES, k of them.
     """
 
     @property
@@ -53,6 +53,8 @@ class Backend(Protocol):
     def models(self) -> Sequence[Mapping[str, Any]]: ...
     @property
     def problems(self) -> Mapping[str, LungXAIError]: ...
+    @property
+    def other_classes(self) -> tuple[str, ...]: ...
 
     def analyse_ct(
         self,
@@ -72,13 +74,21 @@ class Backend(Protocol):
         """
         ...
 
-    def tile_probabilities(self, pixels: Array) -> Array:
-        """float32 (n, 5) of uint8 (n, h, w, 3); NaN outside the coverage."""
+    def tile_answers(self, pixels: Array) -> Array:
+        """float32 (n, 5 + k) of uint8 (n, h, w, 3): CLASSES, NaN outside the coverage, then ``other_classes``."""
         ...
 
     def slide_result(
-        self, slide_id: str, mpp: float, tile_px: tuple[float, float], origin_px: Array, probabilities: Array
-    ) -> PathologyResult: ...
+        self,
+        slide_id: str,
+        mpp: float,
+        tile_px: tuple[float, float],
+        origin_px: Array,
+        answers: Array,
+        quality: Optional[Array] = None,
+    ) -> PathologyResult:
+        """The slide as a whole, of the ``answers`` (n, 5 + k) of its tiles and their ``quality`` (n,), 0 to 1."""
+        ...
 
     def slide_heatmap(
         self,
@@ -100,10 +110,10 @@ class DeviceMissing(ModelUnavailable):
         return {**super().body(), "code": "ModelUnavailable"}
 
 
-def loader(name: str) -> Callable[[Path, str, int], Backend]:
-    """The function behind "module:function"."""
+def loader(name: str) -> Callable[..., Backend]:
+    """The function behind "module:function"; it is called as load() below."""
     module, _, function = name.partition(":")
-    found: Callable[[Path, str, int], Backend] = getattr(importlib.import_module(module), function)
+    found: Callable[..., Backend] = getattr(importlib.import_module(module), function)
     return found
 
 
@@ -139,15 +149,23 @@ class ModelSet:
     ----------
     root : folder of model bundles
     device : "cpu", "cuda" or "mps"; resolved, never "auto"
+    slide_model : name of the model for slides; ``root`` is looked through first, then ``added``
     """
 
-    def __init__(self, root: Path, device: str) -> None:
+    def __init__(
+        self, root: Path, device: str, slide_model: str = SLIDE_MODEL, added: Optional[Path] = None
+    ) -> None:  # fmt: skip
         self.device = device
         self.problems: dict[str, LungXAIError] = {}
-        self._bundles = whole_bundles(root)
-        self.models = [described(bundle) for bundle in self._bundles]
+        bundles = [bundle for bundle in whole_bundles(root) if bundle.own["modality"] != "pathology"]
         self._ct = self._loaded("radiology", lambda: _ct_models(root, device))
-        self._slide = self._loaded("pathology", lambda: _slide_model(root, device))
+        chosen = self._loaded("pathology", lambda: _slide_bundle(slide_model, root, added))
+        self._slide: Any = None
+        if chosen is not None:
+            self._slide = self._loaded("pathology", lambda: _slide_model(chosen, device))
+            bundles.append(chosen)
+        self.other_classes: tuple[str, ...] = () if self._slide is None else self._slide.other_classes
+        self.models = [described(bundle) for bundle in bundles]
 
     def _loaded(self, modality: str, load: Callable[[], Any]) -> Any:
         try:
@@ -192,19 +210,30 @@ class ModelSet:
         )
         return answer
 
+    def tile_answers(self, pixels: Array) -> Array:
+        answers: Array = self._of("pathology", self._slide).answers(pixels)
+        return answers
+
     def tile_probabilities(self, pixels: Array) -> Array:
-        probabilities: Array = self._of("pathology", self._slide).probabilities(pixels)
-        return probabilities
+        """The first five columns of tile_answers()."""
+        return self.tile_answers(pixels)[:, : len(CLASSES)]
 
     def slide_result(
-        self, slide_id: str, mpp: float, tile_px: tuple[float, float], origin_px: Array, probabilities: Array
+        self,
+        slide_id: str,
+        mpp: float,
+        tile_px: tuple[float, float],
+        origin_px: Array,
+        answers: Array,
+        quality: Optional[Array] = None,
     ) -> PathologyResult:
         from shared_models.slide_pipeline import slide_result
 
-        result: PathologyResult = slide_result(
-            slide_id, mpp, tile_px, origin_px, probabilities, (self._slide_provenance(),)
-        )
-        return result
+        model = self._of("pathology", self._slide)
+        return slide_result(
+            slide_id, mpp, tile_px, origin_px, answers, (model.provenance,),
+            quality=quality, other_classes=model.other_classes, notes=model.notes,
+        )  # fmt: skip
 
     def slide_heatmap(
         self,
@@ -215,11 +244,16 @@ class ModelSet:
         progress: Progress,
         cancelled: Cancel,
     ) -> Heatmap:
-        """The map of the class that the slide shows most of, tile by tile, put together on the slide's grid."""
+        """The map of the class that the slide shows most of, tile by tile, put together on the slide's grid.
+
+        Of the model's own classes where it assessed none of CLASSES.
+        """
         from shared_models.slide_pipeline import slide_heatmap
 
         model = self._of("pathology", self._slide)
         known = {name: p for name, p in result.probabilities.items() if p is not None}
+        if not known and result.other_probabilities is not None and len(result.origin_px):
+            known = dict(zip(result.other_classes, result.other_probabilities.mean(axis=0).tolist()))
         if not known:
             raise InvalidInput("No class was assessed on this slide, so none can be explained.", "Install a model.")
         target = max(known, key=lambda name: known[name])
@@ -229,13 +263,8 @@ class ModelSet:
                 raise Cancelled("The job was cancelled.", "")
             progress(f"explaining ({method})", start / count)
             maps.append(model.attribute(pixels(start, min(count, start + _EXPLAINED_AT_ONCE)), method, target))
-        heatmap: Heatmap = slide_heatmap(result, np.concatenate(maps), method, target, self._slide_provenance())
-        return heatmap
-
-    def _slide_provenance(self) -> Provenance:
-        return next(b for b in self._bundles if b.own["modality"] == "pathology").provenance(
-            self.device, code_version()
-        )
+        made = model.heatmap_parameters(method)
+        return slide_heatmap(result, np.concatenate(maps), method, target, model.provenance, made)
 
 
 def whole_bundles(root: Path) -> list[Bundle]:
@@ -257,16 +286,18 @@ def described(bundle: Bundle) -> dict[str, Any]:
         "coverage": list(bundle.own["coverage"]),
         "calibrated": bundle.own["calibrated"],
         "weights_sha256": bundle.weights_sha256,
-        "methods": _methods(bundle.own["modality"]),
-        **{name: bundle.own[name] for name in ("tile_px", "spacing_um_px") if name in bundle.own},
+        "methods": _methods(bundle),
+        **{name: bundle.own[name] for name in _SAID_OF_SLIDES if name in bundle.own},
     }
 
 
-def _methods(modality: str) -> list[str]:
-    """The heatmap methods that a modality has."""
-    from shared_models import ct_pipeline, slide_pipeline
+def _methods(bundle: Bundle) -> list[str]:
+    """The heatmap methods that a model has."""
+    from shared_models import ct_pipeline, slide_model
 
-    return list({"radiology": ct_pipeline.AVAILABLE, "pathology": slide_pipeline.AVAILABLE}.get(modality, ()))
+    if bundle.own["modality"] == "pathology":
+        return list(slide_model.methods_of(bundle))
+    return list(ct_pipeline.AVAILABLE) if bundle.own["modality"] == "radiology" else []
 
 
 def _ct_models(root: Path, device: str) -> Any:
@@ -275,14 +306,23 @@ def _ct_models(root: Path, device: str) -> Any:
     return CTModels.load(root, device)
 
 
-def _slide_model(root: Path, device: str) -> Any:
-    from shared_models.slide_pipeline import SlideModel
+def _slide_bundle(name: str, root: Path, added: Optional[Path]) -> Bundle:
+    bundle = Bundle.load(slide_folder(name, root, added))
+    if bundle.own["modality"] != "pathology":
+        raise ModelUnavailable(f"The model {name} is not for slides.", "See `lungxai models list`.")
+    return bundle
 
-    return SlideModel.load(root, device)
+
+def _slide_model(bundle: Bundle, device: str) -> Any:
+    from shared_models.slide_model import slide_model
+
+    return slide_model(bundle, device)
 
 
-def load(models: Path, device: str, threads: int) -> Backend:
-    """The backend of ``lungxai serve``.
+def load(
+    models: Path, device: str, threads: int, slide_model: str = SLIDE_MODEL, added: Optional[Path] = None
+) -> Backend:
+    """The backend of ``lungxai serve``; ``slide_model`` is looked for in ``models``, then in ``added``.
 
     Raises
     ------
@@ -297,7 +337,7 @@ def load(models: Path, device: str, threads: int) -> Backend:
     except ImportError as fault:
         raise ModelUnavailable(f"{fault.name} is not installed.", "Run `lungxai doctor`.") from fault
     torch.set_num_threads(threads)
-    backend = ModelSet(models, resolved)
+    backend = ModelSet(models, resolved, slide_model, added)
     if set(backend.problems) == {"radiology", "pathology"}:
         raise backend.problems["radiology"]
     return backend

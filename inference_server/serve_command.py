@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shared_models.contract.errors import LungXAIError
+from shared_models.model_bundle import SLIDE_MODEL, slide_folder
 
 from .settings import DEVICES, Settings
 
@@ -17,6 +18,7 @@ examples:
   lungxai serve                               on this machine only, http://127.0.0.1:8765
   lungxai serve --device cpu --port 0         any free port
   lungxai serve --data-dir /srv/lungxai       keep cases there
+  lungxai serve --slide-model mine            slides go to a model that `lungxai models add` added
   LUNGXAI_MAX_UPLOAD_BYTES=2147483648 lungxai serve
   lungxai serve --host 0.0.0.0 --allow-remote --allowed-host gpu-box.clinic.example
                                               reachable from other machines; put TLS in front of it
@@ -67,12 +69,18 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="port to listen on, 0 for a free one (default 8765)")
     parser.add_argument("--data-dir", type=Path, help="folder for cases and the token (~/.local/share/lungxai)")
     parser.add_argument("--models", type=Path, help="folder of model bundles (default: the ones that ship)")
+    parser.add_argument(
+        "--slide-model", metavar="NAME", help=f"model for slides, shipped or added (default {SLIDE_MODEL})"
+    )
+    parser.add_argument("--added-models", type=Path, metavar="DIR", help="folder of the models that you added")
     parser.add_argument("--device", choices=DEVICES, help="never changed in silence (default auto: the best there is)")
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """Settings of a command: its flags, then LUNGXAI_*, then the defaults."""
-    names = ("host", "port", "data_dir", "models", "device", "threads", "allow_remote")
+    names = (
+        "host", "port", "data_dir", "models", "added_models", "slide_model", "device", "threads", "allow_remote",
+    )  # fmt: skip
     flags = {name: getattr(args, name, None) for name in names}
     allowed = getattr(args, "allowed_host", None)
     return Settings.read(os.environ, **flags, allowed_hosts=None if allowed is None else tuple(allowed))
@@ -81,6 +89,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
 def _serve(args: argparse.Namespace) -> int:
     try:
         settings = settings_of(args)
+        if settings.slide_model != SLIDE_MODEL:  # named by hand: said at once; without the shipped one the CT works on
+            slide_folder(settings.slide_model, settings.models, settings.added_models)
     except LungXAIError as fault:
         print(f"lungxai serve: {fault}", file=sys.stderr)
         return 2

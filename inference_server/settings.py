@@ -16,7 +16,7 @@ from typing import Any
 from shared_models.contract.client import is_loopback
 from shared_models.contract.codec import MAX_DECODED_BYTES
 from shared_models.contract.errors import InvalidInput
-from shared_models.model_bundle import MODELS_ROOT
+from shared_models.model_bundle import MODELS_ROOT, SLIDE_MODEL, added_root
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 _PREFIX = "LUNGXAI_"
@@ -40,6 +40,8 @@ class Settings:
     allowed_hosts : further Host headers to answer to, "name" or "name:port"
     data_dir : cases, files and the token; made with rights for its owner alone
     models : folder of model bundles
+    added_models : folder of the bundles that the user added; looked through after ``models``, and for slides alone
+    slide_model : name of the model that slides are given to
     device : one of DEVICES; "auto" takes the best there is and says which
     threads : of the models; 0 is one less than the machine's cores, and at least one
     worker_nice : added to the worker's niceness, so that HTTP is answered while a model computes
@@ -62,6 +64,8 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     data_dir: Path = field(default_factory=_default_data_dir)
     models: Path = MODELS_ROOT
+    added_models: Path = field(default_factory=added_root)
+    slide_model: str = SLIDE_MODEL
     device: str = "auto"
     threads: int = 0
     worker_nice: int = 5
@@ -126,8 +130,8 @@ class Settings:
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Settings:
-        fields = dict(body, data_dir=Path(body["data_dir"]), models=Path(body["models"]))
-        return cls(**{**fields, "allowed_hosts": tuple(body["allowed_hosts"])})
+        paths = {name: Path(body[name]) for name in ("data_dir", "models", "added_models")}
+        return cls(**{**body, **paths, "allowed_hosts": tuple(body["allowed_hosts"])})
 
 
 def _numbers(settings: Settings) -> list[str]:

@@ -7,15 +7,21 @@ NAME/LICENSE                 of the weights
 
 "lungxai": {"model_id", "modality", "weights": {"models/x.onnx": sha256}, "coverage": [classes],
             "calibrated": bool, ...}; what else it holds belongs to the model.
+
+MODELS_ROOT         the models that ship
+added_root()        where the user's own lie
+slide_folder()      the folder of the slide model of a name, among both
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from .contract.errors import ModelUnavailable
 from .contract.provenance import Provenance
@@ -23,8 +29,23 @@ from .contract.results import MODALITIES
 from .contract.values import CLASSES
 
 MODELS_ROOT = Path(__file__).parent / "models"
+SLIDE_MODEL = "lung_he_lite0"  # the one that ships; never simply the first by name
+WSINFER = "wsinfer"  # "format" of an added model: TorchScript with the configuration of the WSInfer zoo
 _MAX_METADATA_BYTES = 1 << 20
 _REMEDY = "Install the models again, or choose another folder with --models."
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def added_root() -> Path:
+    """Folder of the models that the user added, where no other is named; the shipped ones' may be read-only."""
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "lungxai" / "models"
+
+
+def is_model_name(name: str) -> bool:
+    """Whether this may be a model's name, and so a folder's: 1 to 64 of letters, digits, dot, dash, underscore."""
+    return _NAME.fullmatch(name) is not None and not name.endswith(".")
 
 
 def sha256_of(path: Path) -> str:
@@ -121,3 +142,30 @@ def bundles(root: Path = MODELS_ROOT) -> list[Bundle]:
     ModelUnavailable : one of them is broken; its name is in the message.
     """
     return [Bundle.load(path.parents[1]) for path in sorted(root.glob("*/configs/metadata.json"))]
+
+
+def slide_folder(name: str, root: Path = MODELS_ROOT, added: Optional[Path] = None) -> Path:
+    """The folder of the slide model ``name``; those that ship go before those that were added.
+
+    Raises
+    ------
+    ModelUnavailable : there is none of this name; the message says which there are.
+    """
+    roots = [root] if added is None else [root, added]
+    if is_model_name(name):
+        for there in roots:
+            if (there / name / "configs" / "metadata.json").is_file():
+                return there / name
+    known = sorted({path.parents[1].name for there in roots for path in there.glob("*/configs/metadata.json")
+                    if _modality(path) == "pathology"})  # fmt: skip
+    listed = f"There are: {', '.join(known)}." if known else "There is none."
+    raise ModelUnavailable(
+        f"There is no slide model of the name {name!r:.80}. {listed}", "See `lungxai models list`, or add it."
+    )
+
+
+def _modality(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_bytes()[:_MAX_METADATA_BYTES])["lungxai"]["modality"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -24,9 +24,9 @@ from .contract.errors import InputTooLarge, InvalidInput, ModelUnavailable
 from .contract.provenance import Provenance
 from .contract.results import METHODS, Heatmap, PathologyResult
 from .contract.values import CLASSES, Abstention, Array
-from .model_bundle import MODELS_ROOT, Bundle
+from .model_bundle import MODELS_ROOT, SLIDE_MODEL, Bundle
 
-BUNDLE = "lung_he_lite0"
+BUNDLE = SLIDE_MODEL
 ONNX, TORCH = "models/model.onnx", "models/model.pt"
 AVAILABLE = ("gradcam",)
 _MAX_CELLS = 64_000_000
@@ -42,7 +42,14 @@ class SlideModel:
     provenance : what results say of it
     classes : of its logits, in their order
     tile_px, mpp : side of a tile, and micrometres per pixel it was trained at (an assumption; see the card)
+    other_classes : none: all that it knows is among CLASSES
+    methods : heatmap methods that it has
+    notes : what its results say beside their own notes
     """
+
+    other_classes: tuple[str, ...] = ()
+    methods: tuple[str, ...] = AVAILABLE
+    notes: tuple[str, ...] = ()
 
     def __init__(self, bundle: Bundle, device: str) -> None:
         self._bundle, self._device = bundle, device
@@ -140,6 +147,10 @@ class SlideModel:
         answer[:, [CLASSES.index(name) for name in self.classes]] = known
         return answer
 
+    def answers(self, pixels: Array) -> Array:
+        """The same as probabilities(): there are no columns of other classes."""
+        return self.probabilities(pixels)
+
     def attribute(self, pixels: Array, method: str, target: str) -> Array:
         """What each cell of a tile says for ``target``, in logit units.
 
@@ -166,10 +177,18 @@ class SlideModel:
 
         return grad_cam(self._torch(), self._fitting(pixels), self.classes.index(target))
 
+    def heatmap_parameters(self, method: str) -> dict[str, str]:
+        """How the maps of attribute() were made, for the record."""
+        return {
+            "layer": "features before pooling",
+            "scaling": "logit units, the same for all tiles; negative values cut",
+        }
+
 
 def slide_result(
-    slide_id: str, mpp: float, tile_px: tuple[float, float], origin_px: Array, tile_probabilities: Array,
-    provenance: tuple[Provenance, ...],
+    slide_id: str, mpp: float, tile_px: tuple[float, float], origin_px: Array, answers: Array,
+    provenance: tuple[Provenance, ...], *, quality: Optional[Array] = None, other_classes: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> PathologyResult:  # fmt: skip
     """What the slide shows as a whole; the rule is at the top of this file.
 
@@ -178,21 +197,33 @@ def slide_result(
     mpp : micrometres per pixel at which the model looked
     tile_px : (width, height) of a tile in level-0 pixels
     origin_px : int64 (n, 2)
-    tile_probabilities : float32 (n, 5), NaN outside the coverage
+    answers : float32 (n, 5 + k): CLASSES, NaN outside the coverage, then ``other_classes``
     provenance : of the tile model, first
+    quality : float32 (n,), 0 to 1, of each tile; None where nobody judged it. It is carried, not weighed
+    other_classes : k names of a model that has classes of its own
+    notes : of the model
     """
     known = provenance[0].coverage
+    tile_probabilities, others = answers[:, : len(CLASSES)], answers[:, len(CLASSES) :]
 
     def answer(
-        probabilities: dict[str, Optional[float]], notes: tuple[str, ...], abstention: Optional[Abstention]
+        probabilities: dict[str, Optional[float]], said: tuple[str, ...], abstention: Optional[Abstention]
     ) -> PathologyResult:
         return PathologyResult(
-            slide_id, mpp, tile_px, origin_px, tile_probabilities, probabilities, provenance, notes, abstention
-        )
+            slide_id, mpp, tile_px, origin_px, tile_probabilities, probabilities, provenance, said + notes, abstention,
+            quality, other_classes, others if other_classes else None,
+        )  # fmt: skip
 
     if not len(origin_px):
         nothing = Abstention("No tissue was found on the slide.", "A slide or a region with H&E-stained tissue.")
         return answer(dict.fromkeys(CLASSES), (), nothing)
+    counted = _counted(others, other_classes)
+    if not known:
+        foreign = Abstention(
+            "The slide model names classes of its own, which are not assigned to the five of this suite.",
+            "The model that ships, or the same one added again with --class THEIRS=OURS for each of its classes.",
+        )
+        return answer(dict.fromkeys(CLASSES), counted, foreign)
     cancers = [name for name in known if name != "normal"]
     p = {name: tile_probabilities[:, CLASSES.index(name)].astype(np.float64) for name in known}
     suspicion = np.clip(sum(p[name] for name in cancers), 0.0, 1.0)
@@ -202,22 +233,38 @@ def slide_result(
     weights = {name: float((suspicion * p[name]).sum()) for name in cancers}
     total = sum(weights.values())
     shares = {name: weight / total if total > 0 else 1 / len(cancers) for name, weight in weights.items()}
-    slide = {name: cancer * share for name, share in shares.items()} | {"normal": 1.0 - cancer}
+    slide = {name: cancer * share for name, share in shares.items()}
+    if "normal" in known:
+        slide["normal"] = 1.0 - cancer
     winners = np.array(list(p))[np.argmax(np.stack(list(p.values())), axis=0)]
-    notes = [
+    about = [
         f"{count} tiles; the model called {int((winners != 'normal').sum())} of them cancer.",
         f"The slide's probability of cancer is the mean of its {most} most suspicious tiles.",
         "Not assessed: " + ", ".join(c.replace("_", " ") for c in CLASSES if c not in known) + ".",
     ]
-    return answer({name: slide.get(name) for name in CLASSES}, tuple(notes), None)
+    return answer({name: slide.get(name) for name in CLASSES}, (*about, *counted), None)
 
 
-def slide_heatmap(result: PathologyResult, maps: Array, method: str, target: str, provenance: Provenance) -> Heatmap:
+def _counted(others: Array, names: tuple[str, ...]) -> tuple[str, ...]:
+    """How many tiles look most like each of the model's own classes, the most frequent first."""
+    if not names:
+        return ()
+    if len(names) == 1:
+        return (f"Of {len(others)} tiles, {int((others[:, 0] >= 0.5).sum())} have {names[0]} at 0.5 or more.",)
+    counts = np.bincount(others.argmax(axis=1), minlength=len(names))
+    found = [f"{names[i]} {counts[i]}" for i in np.argsort(-counts, kind="stable") if counts[i]]
+    return (f"{len(others)} tiles by the model's own classes: {', '.join(found[:12])}.",)
+
+
+def slide_heatmap(
+    result: PathologyResult, maps: Array, method: str, target: str, provenance: Provenance, made: dict[str, str]
+) -> Heatmap:  # fmt: skip
     """The tiles' maps put together on one grid.
 
     Parameters
     ----------
     maps : float32 (n, rows, columns), of attribute(), in the order of the result's tiles
+    made : of the model's heatmap_parameters()
 
     Returns
     -------
@@ -245,11 +292,6 @@ def slide_heatmap(result: PathologyResult, maps: Array, method: str, target: str
         seen[y : y + high, x : x + wide] += 1
     middle = first + cell / 2
     matrix = np.array([[cell[0], 0.0, middle[0]], [0.0, cell[1], middle[1]], [0.0, 0.0, 1.0]])
-    parameters = {
-        "layer": "features before pooling",
-        "scaling": "logit units, the same for all tiles; negative values cut",
-        "cells_per_tile": wide,
-        "tiles": count,
-    }
+    parameters = {**made, "cells_per_tile": wide, "tiles": count}
     values = (total / np.maximum(seen, 1)).astype(np.float32)
     return Heatmap(values, matrix, result.slide_id, "pathology", method, target, provenance, parameters)

@@ -40,6 +40,7 @@ class Analysis:
 class FakeBackend:
     device = "cpu"
     problems: dict[str, Any] = {}
+    other_classes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.provenance = Provenance("fake, tests only", "0" * 64, "test", False, "cpu", KNOWN)
@@ -91,6 +92,9 @@ class FakeBackend:
         return Analysis(result, LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), heatmaps)
 
     def tile_probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        return self.tile_answers(pixels)
+
+    def tile_answers(self, pixels: np.ndarray) -> np.ndarray:
         calls = os.environ.get("LUNGXAI_TEST_CALLS")
         if calls:
             with open(calls, "a") as file:
@@ -107,10 +111,12 @@ class FakeBackend:
         answer[:, CLASSES.index("normal")] = 0
         return answer
 
-    def slide_result(self, slide_id, mpp, tile_px, origin_px, probabilities) -> PathologyResult:
-        mean = {name: float(value) for name, value in zip(CLASSES, probabilities.mean(axis=0))}
+    def slide_result(self, slide_id, mpp, tile_px, origin_px, answers, quality=None) -> PathologyResult:
+        mean = {name: float(value) for name, value in zip(CLASSES, answers.mean(axis=0))}
         known = {name: mean[name] if name in KNOWN else None for name in CLASSES}
-        return PathologyResult(slide_id, mpp, tile_px, origin_px, probabilities, known, (self.provenance,))
+        return PathologyResult(
+            slide_id, mpp, tile_px, origin_px, answers, known, (self.provenance,), tile_quality=quality
+        )
 
     def slide_heatmap(self, method, result, pixels, *, progress, cancelled) -> Heatmap:
         values = pixels(0, len(result.origin_px)).mean(axis=(1, 2, 3), dtype=np.float32).reshape(1, -1)
@@ -119,5 +125,5 @@ class FakeBackend:
         )
 
 
-def load(models: Path, device: str, threads: int) -> FakeBackend:
+def load(models: Path, device: str, threads: int, slide_model: str = "", added: Path | None = None) -> FakeBackend:
     return FakeBackend()

@@ -94,7 +94,7 @@ def test_of_slides_that_ran_together_only_the_guilty_one_fails(tmp_path) -> None
 def test_a_worker_that_cannot_start_is_given_up_in_words(tmp_path) -> None:
     """The backend of this test kills its process while it loads."""
     (tmp_path / "dying.py").write_text(
-        "import os, time\ndef load(models, device, threads):\n    time.sleep(0.2)\n    os._exit(3)\n"
+        "import os, time\ndef load(*_):\n    time.sleep(0.2)\n    os._exit(3)\n"
     )
     server = fake_server(
         tmp_path / "data", {"PYTHONPATH": str(tmp_path)}, backend="dying:load", max_crashes=2, ready_s=0

@@ -7,7 +7,7 @@ from pathlib import Path
 from fake_models import FakeBackend
 
 
-def load(models: Path, device: str, threads: int) -> FakeBackend:
+def load(models: Path, device: str, threads: int, slide_model: str = "", added: Path | None = None) -> FakeBackend:
     backend = FakeBackend()
     backend.models[1].update(tile_px=16, spacing_um_px=0.5)
     return backend

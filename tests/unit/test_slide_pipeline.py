@@ -141,7 +141,7 @@ def test_a_tenth_of_tumour_makes_a_slide_tumour() -> None:
 def test_heatmap_cells_lie_where_their_tiles_do() -> None:
     result = _result([(0.9, 0.05, 0.05)] * 3)
     maps = np.arange(3 * 49, dtype=np.float32).reshape(3, 7, 7)
-    heatmap = slide_heatmap(result, maps, "gradcam", "adenocarcinoma", PROVENANCE[0])
+    heatmap = slide_heatmap(result, maps, "gradcam", "adenocarcinoma", PROVENANCE[0], {"layer": "any"})
     assert np.array_equal(heatmap.values, np.concatenate(list(maps), axis=1))
     assert heatmap.index_to_world @ np.array([7, 0, 1]) == pytest.approx([75, 5, 1])
 
