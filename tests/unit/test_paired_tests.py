@@ -1,0 +1,48 @@
+"""Permutation p-values against SciPy's, and against a case worked by hand."""
+
+import numpy as np
+import pytest
+
+from shared_models.paired_tests import holm, sign_flip
+
+
+def test_by_hand() -> None:
+    # Of the eight signs of 1, 2, 3 only two reach a sum of 6.
+    assert sign_flip(np.array([1.0, 2.0, 3.0]), [0, 1, 2]) == pytest.approx(2 / 8)
+    assert sign_flip(np.array([3.0, -1.0, -2.0]), [0, 1, 2]) == 1
+    assert sign_flip(np.zeros(5), np.arange(5)) == 1
+
+
+@pytest.mark.parametrize("count", [8, 40])
+def test_agrees_with_scipy(count: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(count).normal(0.25, 1, count)
+    theirs = stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=20000, rng=np.random.default_rng(5)
+    ).pvalue
+    assert sign_flip(values, np.arange(count)) == pytest.approx(theirs, abs=0.015)
+
+
+def test_cases_of_one_patient_are_one_piece_of_evidence() -> None:
+    values = np.repeat([1.0, 0.8, 1.2], 10)
+    assert sign_flip(values, np.repeat([0, 1, 2], 10)) == pytest.approx(2 / 8)
+    assert sign_flip(values, np.arange(30)) < 0.001
+    # The second patient counts once, not four times.
+    assert sign_flip(np.array([1.0, -1, -1, -1, -1]), np.array([0, 1, 1, 1, 1])) == 1
+
+
+def test_chance_findings_are_as_rare_as_they_should_be() -> None:
+    rng = np.random.default_rng(0)
+    p = np.array([sign_flip(rng.normal(size=12), np.arange(12)) for _ in range(400)])
+    assert 0.02 < (p <= 0.05).mean() < 0.09 and 0.4 < (p <= 0.5).mean() < 0.6
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_refuses_what_has_no_answer() -> None:
+    for values, groups in (([], []), ([1.0], [0, 1]), ([np.nan], [0])):
+        with pytest.raises(ValueError):
+            sign_flip(np.array(values), groups)
