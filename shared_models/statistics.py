@@ -2,7 +2,9 @@
 
 accuracy(), macro_f1()   of class indices
 auroc(), macro_auroc()   of scores; ties count half
+delong()                 whether two scores of the same cases differ in AUROC
 ece()                    calibration error of the winning class
+brier(), ece_of_mass()   of the probability of one class: squared error, and calibration error over equally many cases
 bootstrap_ci()           interval of any of them, resampling whole groups (patients, or source fields)
 
 All take NaN-free arrays of the same length n and raise ValueError otherwise.
@@ -10,6 +12,7 @@ All take NaN-free arrays of the same length n and raise ValueError otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Union
 
@@ -74,6 +77,40 @@ def auroc(y: Labels, score: Labels) -> float:
     return (total - n1 * (n1 + 1) / 2) / (n1 * n0)
 
 
+def delong(y: Labels, first: Labels, second: Labels) -> tuple[float, float]:
+    """Paired test of two AUROCs over the same cases.
+
+    Parameters
+    ----------
+    y : (n,) 0 or 1, or bool; first, second : (n,) scores
+
+    Returns
+    -------
+    (AUROC of first - AUROC of second, two-sided p). Cases count as independent: where a patient has several, p is too
+    small, and an interval of bootstrap_ci over patients belongs beside it. p is 1 where the two do not differ, NaN
+    where one class has fewer than two cases.
+
+    Source: DeLong et al. 1988, doi 10.2307/2531595, by midranks as in Sun and Xu 2014, doi 10.1109/LSP.2014.2337313.
+    """
+    positive = _pair(y, first)[0].astype(bool)
+    n1, n0 = int(positive.sum()), int((~positive).sum())
+    areas, of_positive, of_negative = [], [], []
+    for score in (first, second):
+        values = _pair(y, score)[1].astype(np.float64)
+        among_all = _ranks(values)
+        of_positive.append((among_all[positive] - _ranks(values[positive])) / max(n0, 1))
+        of_negative.append(1 - (among_all[~positive] - _ranks(values[~positive])) / max(n1, 1))
+        areas.append(auroc(positive, values))
+    if min(n1, n0) < 2:
+        return areas[0] - areas[1], float("nan")
+    difference = areas[0] - areas[1]
+    parts = (of_positive[0] - of_positive[1], n1), (of_negative[0] - of_negative[1], n0)
+    variance = sum(float(part.var(ddof=1)) / n for part, n in parts)
+    if abs(difference) < 1e-12:
+        return 0.0, 1.0
+    return difference, math.erfc(abs(difference) / math.sqrt(2 * variance)) if variance > 0 else 0.0
+
+
 def macro_auroc(y: Labels, scores: Array) -> float:
     """Mean over classes of one class against the rest.
 
@@ -111,6 +148,23 @@ def ece(y: Labels, probabilities: Array, bins: int = 15) -> float:
         if inside.any():
             error += float(inside.mean()) * abs(float(right[inside].mean()) - float(sure[inside].mean()))
     return error
+
+
+def brier(y: Labels, probability: Labels) -> float:
+    """Mean squared error of the probability (n,) that y (n,), 0 or 1, is 1."""
+    truth, values = _pair(y, probability)
+    return float(((values - truth.astype(np.float64)) ** 2).mean())
+
+
+def ece_of_mass(y: Labels, probability: Labels, bins: int = 10) -> float:
+    """Expected calibration error of the probability (n,) that y (n,) is 1, over bins of equally many cases.
+
+    Source: Nguyen and O'Connor 2015, arXiv:1508.05154 (adaptive binning).
+    """
+    truth, values = _pair(y, probability)
+    order = np.argsort(values, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return sum(len(part) * abs(float(truth[part].mean() - values[part].mean())) for part in parts) / len(order)
 
 
 def bootstrap_ci(

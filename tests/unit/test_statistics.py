@@ -44,6 +44,54 @@ def test_auroc_by_hand() -> None:
     assert np.isnan(statistics.auroc([1, 1], [0.2, 0.4]))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_delong_agrees_with_its_definition_pair_by_pair(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = rng.random(60) < 0.4
+    first, second = (y + rng.normal(0, 1, 60)).round(1), (0.4 * y + rng.normal(0, 1, 60)).round(1)
+    # DeLong 1988, equations 3 to 6, as they stand: every case against every case of the other class.
+    components = []
+    for score in (first, second):
+        wins = np.array([[float(p > q) + 0.5 * float(p == q) for q in score[~y]] for p in score[y]])
+        components.append((wins.mean(), wins.mean(1), wins.mean(0)))
+    s10 = np.cov([c[1] for c in components])
+    s01 = np.cov([c[2] for c in components])
+    contrast = np.array([1.0, -1.0])
+    variance = contrast @ (s10 / y.sum() + s01 / (~y).sum()) @ contrast
+    difference = components[0][0] - components[1][0]
+    normal = pytest.importorskip("scipy.stats").norm
+    found = statistics.delong(y, first, second)
+    assert found == pytest.approx((difference, 2 * normal.sf(abs(difference) / variance**0.5)))
+    other_way = statistics.delong(y, second, first)
+    assert other_way == pytest.approx((-found[0], found[1]))
+
+
+def test_delong_is_right_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(7)
+    p = []
+    for _ in range(400):
+        y = rng.random(80) < 0.5
+        p.append(statistics.delong(y, y + rng.normal(0, 1, 80), y + rng.normal(0, 1, 80))[1])
+    assert 0.02 < np.mean(np.array(p) < 0.05) < 0.09
+
+
+def test_delong_of_equal_scores_and_of_too_few_cases() -> None:
+    y, score = [0, 1, 0, 1], [0.1, 0.9, 0.2, 0.3]
+    assert statistics.delong(y, score, score) == (0.0, 1.0)
+    assert np.isnan(statistics.delong([0, 0, 0, 1], score, score[::-1])[1])
+
+
+def test_brier_and_calibration_of_one_class() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    p = rng.random(100)
+    y = rng.random(100) < p
+    assert statistics.brier(y, p) == pytest.approx(metrics.brier_score_loss(y, p))
+    # Two bins of three cases: |1/3 - 0.2| and |2/3 - 0.8|
+    assert statistics.ece_of_mass([0, 0, 1, 1, 1, 0], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9], bins=2) == pytest.approx(0.4 / 3)
+    assert statistics.ece_of_mass(y, np.full(100, 0.5)) >= abs(y.mean() - 0.5)
+
+
 def test_ece_by_hand() -> None:
     # Four answers at 0.9, three right; two at 0.6, both right: 4/6 * 0.15 + 2/6 * 0.4
     p = np.array([[0.9, 0.1]] * 4 + [[0.6, 0.4]] * 2)
