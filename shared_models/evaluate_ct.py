@@ -67,11 +67,17 @@ def thresholded(hu: Array) -> Array:
 def pointed_at(hu: Array, spacing_mm: tuple[float, float, float], models: CTModels) -> Array:
     """The nodule as it is segmented when a user points at the middle of a patch or cube; bool, shape of ``hu``.
 
-    Patches are centred on their nodule, and may hold another one that the reader did not mark. ``spacing_mm`` is along
-    (column, row, slice) index, ``hu`` (slices, rows, columns).
+    Patches are centred on their nodule, and may hold another one that the reader did not mark.
     """
-    centre = np.array([(n - 1) / 2 for n in hu.shape])
-    piece = outlined(models.network, hu, spacing_mm, Prompt(centre, centre), "point", models.device)
+    return pointed_at_place(hu, spacing_mm, models, np.array([(n - 1) / 2 for n in hu.shape]))
+
+
+def pointed_at_place(hu: Array, spacing_mm: tuple[float, float, float], models: CTModels, point: Array) -> Array:
+    """What is segmented when a user points at ``point``; bool, shape of ``hu``, empty where no nodule is seen.
+
+    ``spacing_mm`` is along (column, row, slice) index, ``hu`` and ``point`` (slices, rows, columns).
+    """
+    piece = outlined(models.network, hu, spacing_mm, Prompt(point, point), "point", models.device)
     mask = np.zeros(hu.shape, bool)
     if piece is not None:
         mask[piece.where] = piece.mask
