@@ -38,7 +38,7 @@ CHANNELS = ("lung window", "soft-tissue window", "outline of the nodule")
 # The two logits: what readers would rate, and whether it is a nodule at all (vessels and chest wall are not).
 OUTPUTS = ("malignant", "nodule")
 MALIGNANT, NODULE = range(2)
-_WIDTHS = (16, 32, 48, 64)
+_WIDTHS = (8, 24, 40, 64)
 _CELL = 4  # grid pixels along each side of a cell of ``features``
 
 
@@ -206,7 +206,7 @@ class MalignancyNetwork(nn.Module):
 
 def saved(network: MalignancyNetwork, path: Path) -> None:
     """Write the state dict, in half precision: it is read back into float32."""
-    state = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
+    state = {n: (t.half() if t.is_floating_point() else t).contiguous() for n, t in network.state_dict().items()}
     torch.save(state, path)
 
 
