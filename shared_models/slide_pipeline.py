@@ -25,6 +25,7 @@ from .contract.provenance import Provenance
 from .contract.results import METHODS, Heatmap, PathologyResult
 from .contract.values import CLASSES, Abstention, Array
 from .model_bundle import MODELS_ROOT, SLIDE_MODEL, Bundle
+from .stain import normaliser
 
 BUNDLE = SLIDE_MODEL
 ONNX, TORCH = "models/model.onnx", "models/model.pt"
@@ -59,6 +60,9 @@ class SlideModel:
         self.tile_px = int(bundle.own["tile_px"])
         self.mpp = float(bundle.own["spacing_um_px"])
         self._temperature = float(bundle.own["temperature"])
+        self._restain = normaliser(bundle.own.get("stain"))
+        if self._restain is not None:
+            self.notes = (f"Each tile's stain was normalised first ({bundle.own['stain']['method']}).",)
         self._network: Any = None
         self._session: Any = None
         if device == "cpu":
@@ -96,7 +100,7 @@ class SlideModel:
         return self._network
 
     def _fitting(self, pixels: Array) -> Array:
-        """uint8 (n, tile_px, tile_px, 3): square tiles of another size are resized, the field staying the same."""
+        """uint8 (n, tile_px, tile_px, 3): of the model's size, the field staying the same, and of the card's stain."""
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
             raise InvalidInput("Tiles must be 8-bit RGB pictures.", "Convert the slide to 8-bit RGB.")
         height, width = pixels.shape[1:3]
@@ -105,12 +109,12 @@ class SlideModel:
                 f"Tiles of {width} x {height} pixels do not fit the model.",
                 f"Send {self.tile_px} x {self.tile_px} pixels at {self.mpp} µm per pixel.",
             )
-        if height == self.tile_px:
-            return pixels
-        from PIL import Image
+        if height != self.tile_px and len(pixels):
+            from PIL import Image
 
-        size = (self.tile_px, self.tile_px)
-        return np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BILINEAR)) for p in pixels])
+            size, smooth = (self.tile_px, self.tile_px), Image.Resampling.BILINEAR
+            pixels = np.stack([np.asarray(Image.fromarray(p).resize(size, smooth)) for p in pixels])
+        return pixels if self._restain is None else self._restain(pixels)
 
     def logits(self, pixels: Array) -> Array:
         """float32 (n, classes), of uint8 (n, h, w, 3); not yet divided by the temperature."""
