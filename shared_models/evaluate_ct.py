@@ -69,15 +69,17 @@ def pointed_at(hu: Array, spacing_mm: tuple[float, float, float], models: CTMode
 
     Patches are centred on their nodule, and may hold another one that the reader did not mark.
     """
-    return pointed_at_place(hu, spacing_mm, models, np.array([(n - 1) / 2 for n in hu.shape]))
+    return outlined_at(models.network, hu, spacing_mm, np.array([(n - 1) / 2 for n in hu.shape]), models.device)
 
 
-def pointed_at_place(hu: Array, spacing_mm: tuple[float, float, float], models: CTModels, point: Array) -> Array:
+def outlined_at(
+    network: Any, hu: Array, spacing_mm: tuple[float, float, float], point: Array, device: str = "cpu"
+) -> Array:
     """What is segmented when a user points at ``point``; bool, shape of ``hu``, empty where no nodule is seen.
 
     ``spacing_mm`` is along (column, row, slice) index, ``hu`` and ``point`` (slices, rows, columns).
     """
-    piece = outlined(models.network, hu, spacing_mm, Prompt(point, point), "point", models.device)
+    piece = outlined(network, hu, spacing_mm, Prompt(point, point), "point", device)
     mask = np.zeros(hu.shape, bool)
     if piece is not None:
         mask[piece.where] = piece.mask

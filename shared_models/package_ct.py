@@ -1,7 +1,8 @@
-"""Make the CT bundles of trained weights: python -m shared_models.package_ct --data ../shared/data --run out/ct
+"""Make the segmentation bundle: python -m shared_models.package_ct --data ../shared/data --run out/ct
 
-The segmentation weights come from train_ct; the malignancy model is fitted here, on the training split, and calibrated
-on the validation split (Platt 1999). The test split is measured once, for the cards.
+The weights come from train_ct. The test split is measured once, for the card; to measure a whole series, --models has to
+hold a malignancy bundle too. That one is made by package_malignancy, and again after this one: it learns from the
+outlines that this network draws.
 """
 
 from __future__ import annotations
@@ -14,52 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from . import ct_data
-from .code_version import git_commit
-from .ct_malignancy import BUNDLE as MALIGNANCY
-from .ct_malignancy import NAMES, MalignancyModel, features
 from .ct_network import COARSE_SEARCH_MM, COARSEST_MM, FINEST_MM, SEARCH_MM, WINDOWS_HU
 from .ct_nodules import LEAST_VERIFIED, MOST_KEPT, THRESHOLD_3D, THRESHOLD_FLAT
 from .ct_pipeline import BUNDLE as SEGMENTATION
 from .ct_prompts import SIGMA_ACROSS_MM, SIGMA_PX
-from .evaluate_ct import evaluate_ct_cubes, evaluate_ct_malignancy, evaluate_ct_series, evaluate_ct_slices, rated
+from .evaluate_ct import evaluate_ct_cubes, evaluate_ct_series, evaluate_ct_slices
 from .model_bundle import MODELS_ROOT, sha256_of
 
 _SOURCE = "LIDC-IDRI, Armato et al. 2011, doi 10.7937/K9/TCIA.2015.LO9QL9SX, CC BY 3.0"
 _LICENSE = f"""The weights in this folder are under the Creative Commons Attribution 4.0 International licence
 (https://creativecommons.org/licenses/by/4.0/). They were made from {_SOURCE}.
 """
-
-
-def _table(data: ct_data.Nodules) -> tuple[Any, Any]:
-    kept, malignant = rated(data)
-    rows = [features(data.hu[i], data.mask[i], (data.pixel_mm[i], data.pixel_mm[i])) for i in kept]
-    return np.array(rows), malignant.astype(int)
-
-
-def fitted(train: ct_data.Nodules, val: ct_data.Nodules, seed: int) -> dict[str, Any]:
-    """The malignancy model as its weights file holds it; its strength of shrinkage is chosen on validation."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
-
-    x, y = _table(train)
-    held, truth = _table(val)
-    mean, scale = x.mean(0), x.std(0)
-
-    def scored(c: float) -> tuple[float, Any]:
-        model = LogisticRegression(C=c, max_iter=5000, random_state=seed).fit((x - mean) / scale, y)
-        return float(roc_auc_score(truth, model.decision_function((held - mean) / scale))), model
-
-    _, model = max((scored(c) for c in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)), key=lambda found: found[0])
-    score = model.decision_function((held - mean) / scale)
-    # C is large, so that this is the plain maximum likelihood of Platt's two numbers.
-    platt = LogisticRegression(C=1e6).fit(score[:, None], truth)
-    return {
-        "features": list(NAMES), "mean": mean.tolist(), "scale": scale.tolist(),
-        "coefficients": model.coef_[0].tolist(), "intercept": float(model.intercept_[0]),
-        "platt": [float(platt.coef_[0, 0]), float(platt.intercept_[0])],
-        "prevalence": float(truth.mean()), "n_train": len(y), "n_val": len(truth),
-    }  # fmt: skip
 
 
 def _metadata(model_id: str, task: str, description: str, calibrated: bool, own: dict[str, Any]) -> dict[str, Any]:
@@ -132,12 +98,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, required=True, help="folder that train_ct wrote")
     parser.add_argument("--models", type=Path, default=MODELS_ROOT)
-    parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     run = json.loads((given.run / "result.json").read_text())
-    nodules, rating = given.models / SEGMENTATION, given.models / MALIGNANCY
-    for folder in (nodules, rating):
-        (folder / "models").mkdir(parents=True, exist_ok=True)
+    nodules = given.models / SEGMENTATION
+    (nodules / "models").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(given.run / "best.pt", nodules / "models" / "model.pt")
     started = run["started_from"] or {}
     _written(nodules, _metadata(
@@ -150,24 +114,12 @@ def main() -> None:
                 "training": {"commit": run["commit"], "seed": run["seed"], "command": run["command"],
                              "kept": _kept(run), "started_from_sha256": started.get("sha256")}},
     ))  # fmt: skip
-    weights = fitted(ct_data.slices(given.data, "train"), ct_data.slices(given.data, "val"), given.seed)
-    (rating / "models" / "model.json").write_text(json.dumps(weights, indent=1) + "\n")
-    command = f"python -m shared_models.package_ct --seed {given.seed}"
-    _written(rating, _metadata(
-        MALIGNANCY, "malignancy of a lung nodule as readers rate it",
-        f"Logistic regression over {len(NAMES)} measurements.",
-        True,
-        {"prevalence": weights["prevalence"],
-         "training": {"commit": git_commit(), "seed": given.seed, "command": command}},
-    ))  # fmt: skip
-    MalignancyModel.load(given.models)
     flat = evaluate_ct_slices(given.data, "test", given.models)
     cubes = evaluate_ct_cubes(given.data, "test", given.models)
-    rated_test = evaluate_ct_malignancy(given.data, "test", given.models)
     series = evaluate_ct_series(given.data, "test", given.models)
-    if flat is None or cubes is None or rated_test is None or series is None:
+    if flat is None or cubes is None or series is None:
         parser.error("a folder of the CT data is missing below --data")
-    print(json.dumps({"slices": flat, "cubes": cubes, "malignancy": rated_test, "series": series}, indent=1))
+    print(json.dumps({"slices": flat, "cubes": cubes, "series": series}, indent=1))
     (nodules / "docs" / "README.md").write_text(f"""# {SEGMENTATION}: lung nodules on CT
 
 Research use only, not a diagnosis. A 2D U-Net of three channels: lung window, soft-tissue window, and what the user
@@ -211,26 +163,6 @@ and here that is what bounds the false positives: vessels of the hilum.
 further away. Expect false positives on whole series. Sensitivity per nodule on whole CTs was not measured, for want of
 whole CTs with every nodule marked. A point on a vessel or on the chest wall should find nothing, and may find
 something. Slices more than 2.5 mm apart are judged one by one. One reader's contour is the reference.
-""")
-    (rating / "docs" / "README.md").write_text(f"""# {MALIGNANCY}: how readers would rate a nodule
-
-Research use only, not a diagnosis. Logistic regression over {len(NAMES)} measurements of the nodule's largest slice:
-{", ".join(NAMES)}.
-
-**Data.** {_SOURCE}. Readers' mean rating over 3.5 against under 2.5, nodules between left out. Fitted on
-{weights["n_train"]} nodules, calibrated (Platt) on {weights["n_val"]} nodules of other patients.
-
-**Test split**, {rated_test["n"]} nodules ({rated_test["malignant"]} rated malignant) of
-{rated_test["patients"]} patients:
-
-{_HEAD}
-{_lines(rated_test, "auroc", "auroc_reader_mask", "auroc_area_only")}
-
-`auroc` uses the network's mask, as on a real CT; `auroc_area_only` is the area of the reader's mask and nothing else:
-the bar that a malignancy model has to pass.
-
-**Limits.** Ratings are opinions, not histology. Nodules that readers rated near 3 were left out of training and test.
-Coverage: none; it tells no subtype.
 """)
 
 

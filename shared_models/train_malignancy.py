@@ -34,6 +34,7 @@ from .code_version import git_commit
 from .contract.values import Array
 from .ct_malignancy_network import MALIGNANT, NODULE, MalignancyNetwork
 from .ct_malignancy_samples import RATINGS, Batch, Pool, as_seen, drawn, outlines
+from .model_bundle import MODELS_ROOT, Bundle
 from .statistics import auroc
 
 BATCH, OTHERS = 32, 6
@@ -173,16 +174,18 @@ def folds_of(patients: Array, count: int, seed: int) -> Array:
 
 def pool_of(data_root: Path, split: str, out: Path) -> Pool:
     """The nodules of a split, with outlines made by the bundled segmentation network (kept in OUT/SPLIT.npz)."""
-    from .ct_pipeline import CTModels
-    from .evaluate_ct import pointed_at_place
+    from .ct_network import load
+    from .ct_pipeline import BUNDLE, WEIGHTS
+    from .evaluate_ct import outlined_at
 
-    models = CTModels.load()
+    bundle = Bundle.load(MODELS_ROOT / BUNDLE)
+    segmentation = load(bundle.path(WEIGHTS)).to(memory_format=torch.channels_last)
     data = ct_data.slices(data_root, split)
 
     def outline(hu: Array, pixel: float, point: Array) -> Array:
-        return pointed_at_place(hu[None], (pixel, pixel, 1.0), models, np.r_[0.0, point])[0]
+        return outlined_at(segmentation, hu[None], (pixel, pixel, 1.0), np.r_[0.0, point])[0]
 
-    return Pool(data, outlines(data, outline, out / f"{split}.npz", models.provenance[0].weights_sha256))
+    return Pool(data, outlines(data, outline, out / f"{split}.npz", bundle.weights_sha256))
 
 
 def main() -> None:
