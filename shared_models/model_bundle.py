@@ -40,6 +40,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 def added_root() -> Path:
     """Folder of the models that the user added, where no other is named; the shipped ones' may be read-only."""
+    chosen = os.environ.get("LUNGXAI_ADDED_MODELS")
+    if chosen:
+        return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "lungxai" / "models"
 
 
