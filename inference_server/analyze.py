@@ -225,7 +225,7 @@ def _slide(
         grid = tissue_grid(slide, side, mpp)
         sent = 0
         for tiles in tissue_tiles(slide, side, mpp, _TILES_AT_ONCE, grid):
-            client.put_tiles(case_id, tiles)
+            client.put_tiles(case_id, tiles, ahead=True)
             sent += len(tiles.pixels)
             bar.update(f"sending tiles ({sent} of {grid.count})", 0.5 * sent / grid.count)
         _followed(client, client.pathology(case_id, slide.slide_id, explain, grid.tile_px), bar)

@@ -122,7 +122,9 @@ def build_app(
 
     @app.post(_CASE + "/tiles")
     async def post_tiles(case_id: str, request: Request) -> Response:
-        slide_id, tiles = await uploads.tiles(request, case_id)
+        slide_id, tiles, frame = await uploads.tiles(request, case_id)
+        if request.query_params.get("ahead") == "1":
+            board.ahead(frame)
         return JSONResponse({"slide_id": slide_id, "tiles": tiles}, 201)
 
     @app.put(_CASE + "/radiology/mask")

@@ -6,7 +6,8 @@ from typing import Any
 
 from shared_models.contract import routes
 from shared_models.contract.errors import InputTooLarge, InvalidInput
-from shared_models.contract.results import METHODS, MODALITIES
+from shared_models.contract.results import CT_TARGETS, METHODS, MODALITIES
+from shared_models.contract.values import CLASSES
 
 _REMEDY = "Check the client's version."
 
@@ -27,6 +28,16 @@ def _explain(body: dict[str, Any]) -> list[str]:
     if not isinstance(methods, list) or not all(method in METHODS for method in methods):
         raise InvalidInput("There is no such way of explaining.", f"Methods are {', '.join(METHODS)}.")
     return list(dict.fromkeys(methods))
+
+
+def _class_name(body: dict[str, Any], name: str) -> dict[str, str]:
+    """A class that heatmaps explain; whether a model knows it is the model's to say."""
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, str) or not 1 <= len(value) <= 80 or not value.isprintable():
+        raise InvalidInput(f"The {name} of a heatmap is not a class.", f"Classes are {', '.join(CLASSES)}.")
+    return {name: value}
 
 
 def _point(value: Any) -> list[float]:
@@ -51,7 +62,7 @@ def radiology(body: dict[str, Any], max_points: int) -> dict[str, Any]:
     ------
     InvalidInput, InputTooLarge : unknown or malformed fields, or too many points.
     """
-    _fields(body, "volume", "points_lps_mm", "boxes_lps_mm", "explain", "corrected", "search")
+    _fields(body, "volume", "points_lps_mm", "boxes_lps_mm", "explain", "corrected", "search", "target")
     volume = body.get("volume")
     if not isinstance(volume, str):
         raise InvalidInput("The request names no CT.", _REMEDY)
@@ -61,6 +72,9 @@ def radiology(body: dict[str, Any], max_points: int) -> dict[str, Any]:
         raise InvalidInput("corrected or search is not true or false.", _REMEDY)
     if not (search or corrected or body.get("points_lps_mm") or body.get("boxes_lps_mm")):
         raise InvalidInput("Nothing was pointed at, and nothing is to be searched.", "Set a point or a box.")
+    target = body.get("target")
+    if target is not None and target not in CT_TARGETS:
+        raise InvalidInput("A heatmap of a CT cannot explain this.", f"Choose one of {', '.join(CT_TARGETS)}.")
     boxes = []
     for box in _several(body, "boxes_lps_mm", max_points):
         if not isinstance(box, list) or len(box) != 2:
@@ -76,13 +90,15 @@ def radiology(body: dict[str, Any], max_points: int) -> dict[str, Any]:
         "explain": _explain(body),
         "corrected": corrected,
         "search": search,
+        **({} if target is None else {"target": target}),
     }
 
 
 def pathology(body: dict[str, Any]) -> dict[str, Any]:
     """The request of a pathology job; ``tile_px`` (width, height in level-0 pixels) may be left out."""
-    _fields(body, "slide_id", "explain", "tile_px")
+    _fields(body, "slide_id", "explain", "tile_px", "target", "contrast")
     request: dict[str, Any] = {"slide_id": slide_id(body.get("slide_id")), "explain": _explain(body)}
+    request |= _class_name(body, "target") | _class_name(body, "contrast")
     size = body.get("tile_px")
     if size is not None:
         if not isinstance(size, list) or len(size) != 2 or not all(_number(n) for n in size):

@@ -101,6 +101,10 @@ class JobBoard:
         self._engine.submit(task)
         self._tell()
 
+    def ahead(self, frame: str) -> None:
+        """Let a batch of tiles be classified before its job comes, where the models have nothing else to do."""
+        self._engine.ahead(frame)
+
     def get(self, job_id: str) -> JobProgress:
         """Where a job stands; a 404 where there is none."""
         routes.job(job_id)

@@ -1,4 +1,4 @@
-"""StoredSlide: the tiles of one slide, mapped from the stored frames, so that they take no memory.
+"""StoredSlide: the tiles of one slide, mapped from the stored frames by mapped(), so that they take no memory.
 
 A tile that was sent twice, in two batches that overlap, counts once: the first one stays.
 """
@@ -11,7 +11,7 @@ from typing import Optional
 
 import numpy as np
 
-from shared_models.contract.codec import PREFIX_BYTES, header_bytes, read_head
+from shared_models.contract.codec import PREFIX_BYTES, FrameHead, header_bytes, read_head
 from shared_models.contract.errors import InvalidInput
 from shared_models.contract.values import Array
 
@@ -36,6 +36,7 @@ class StoredSlide:
     mpp : micrometres per pixel of the tiles
     tile_px : (width, height) in level-0 pixels: what was given, or the step of the tiles' grid
     origin_px : int64 (count, 2), upper left of each tile, level-0 pixels
+    quality : float32 (count,), NaN where the sender did not judge a tile
 
     Raises
     ------
@@ -51,17 +52,15 @@ class StoredSlide:
     ) -> None:
         self.slide_id = slide_id
         self._frames: list[Array] = []
-        origins, places = [], []
+        origins, places, qualities = [], [], []
         for number, path in enumerate(frames):
-            with path.open("rb") as file:
-                prefix = file.read(PREFIX_BYTES)
-                start = prefix + file.read(header_bytes(prefix))
-            head = read_head(start, max_decoded_bytes)
-            if head.kind != "SlideTiles" or head.fields["slide_id"] != self.slide_id:
+            head, pixels = mapped(path, max_decoded_bytes)
+            if head.fields["slide_id"] != self.slide_id:
                 raise InvalidInput("These are not tiles of this slide.", "Send the tiles again.")
-            self._frames.append(np.memmap(path, np.uint8, "r", offset=len(start), shape=head.shape))
+            self._frames.append(pixels)
             origins.append(np.array(head.fields["origin_px"], dtype=np.int64).reshape(-1, 2))
             places.append(np.stack([np.full(head.shape[0], number), np.arange(head.shape[0])], axis=1))
+            qualities.append(np.array(head.fields.get("quality", [np.nan] * head.shape[0]), np.float32))
             self.mpp = float(head.fields["mpp"])
         if not frames or len({frame.shape[1:] for frame in self._frames}) != 1:
             raise InvalidInput("There are no tiles of this slide.", "Send its tiles first.")
@@ -69,13 +68,32 @@ class StoredSlide:
         first = np.sort(np.unique(every, axis=0, return_index=True)[1])
         self.origin_px = every[first]
         self._places = np.concatenate(places)[first]
+        self.quality = np.concatenate(qualities)[first]
         self.count = len(first)
         self.shape = (int(self._frames[0].shape[1]), int(self._frames[0].shape[2]))
         self.tile_px = tile_px or grid_step(self.origin_px, self.shape)
 
     def pixels(self, start: int, stop: int) -> Array:
         """uint8 (n, height, width, 3), RGB, of tiles ``start`` to ``stop`` (exclusive)."""
-        return np.stack([self._frames[frame][tile] for frame, tile in self._places[start:stop]])
+        return self.chosen(np.arange(start, min(stop, self.count)))
+
+    def chosen(self, tiles: Array) -> Array:
+        """uint8 (n, height, width, 3), RGB, of the tiles of these numbers, int (n,)."""
+        return np.stack([self._frames[frame][tile] for frame, tile in self._places[tiles]])
+
+    def of_frame(self, frame: int) -> tuple[Array, Array]:
+        """Which tiles the frame of this number, 0 is the first one sent, brought.
+
+        Returns
+        -------
+        int (n,), their numbers in the slide; int (n,), their places in the frame
+        """
+        tiles = np.flatnonzero(self._places[:, 0] == frame)
+        return tiles, self._places[tiles, 1]
+
+    def size_of_frame(self, frame: int) -> int:
+        """How many tiles the frame of this number holds, those sent before included."""
+        return len(self._frames[frame])
 
     def picture(self, max_px: int = 1200) -> tuple[Array, Array]:
         """The slide put together from its tiles, small; white where no tile was sent.
@@ -104,6 +122,22 @@ class StoredSlide:
             whole[row : row + rows, column : column + columns] = small
         centre = first + step / 2
         return whole[:height, :width], np.array([[step, 0, centre[0]], [0, step, centre[1]], [0, 0, 1]], dtype=float)
+
+
+def mapped(path: Path, max_decoded_bytes: int) -> tuple[FrameHead, Array]:
+    """One stored batch of tiles: its head, and its pixels, uint8 (n, height, width, 3), mapped from the file.
+
+    Raises
+    ------
+    InvalidInput : it holds something else.
+    """
+    with path.open("rb") as file:
+        prefix = file.read(PREFIX_BYTES)
+        start = prefix + file.read(header_bytes(prefix))
+    head = read_head(start, max_decoded_bytes)
+    if head.kind != "SlideTiles":
+        raise InvalidInput("These are not tiles of a slide.", "Send the tiles again.")
+    return head, np.memmap(path, np.uint8, "r", offset=len(start), shape=head.shape)
 
 
 def grid_step(origin_px: Array, shape: tuple[int, int]) -> tuple[float, float]:

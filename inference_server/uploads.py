@@ -22,7 +22,8 @@ from starlette.requests import ClientDisconnect, Request
 from shared_models.contract import routes
 from shared_models.contract.codec import PREFIX_BYTES, FrameHead, header_bytes, read_head
 from shared_models.contract.errors import InputTooLarge, InvalidInput, LungXAIError, ServerBusy
-from shared_models.contract.values import checked_affine, checked_extent
+from shared_models.contract.jsonforms import qualities
+from shared_models.contract.values import checked_affine, checked_extent, checked_quality
 
 from .answers import refused
 from .blobs import Sink, Written
@@ -88,8 +89,8 @@ class Uploads:
         await asyncio.to_thread(self._keep, written, lambda: self._cases.add_volume(written))
         return written.size
 
-    async def tiles(self, request: Request, case_id: str) -> tuple[str, int]:
-        """Keep a batch of tiles; (slide id, tiles of that slide so far)."""
+    async def tiles(self, request: Request, case_id: str) -> tuple[str, int, str]:
+        """Keep a batch of tiles; (slide id, tiles of that slide so far, the batch's SHA-256)."""
         written, head = await self._received(
             request, lambda: self._cases.check(case_id), lambda head: self._check_tiles(case_id, head), case_id
         )
@@ -98,7 +99,7 @@ class Uploads:
         total = await asyncio.to_thread(
             self._keep, written, lambda: self._cases.add_tiles(case_id, name, mpp, height, width, count, written)
         )
-        return name, total
+        return name, total, written.sha256
 
     async def correction(self, request: Request, case_id: str) -> int:
         """Keep a segmentation that a reader corrected, until a job has measured it; its size in bytes."""
@@ -161,6 +162,11 @@ class Uploads:
             raise InvalidInput("Each tile needs one (x, y) origin and RGB colours.", "Send the tiles again.")
         if not isinstance(mpp, (int, float)) or isinstance(mpp, bool) or not 0 < mpp < 1e4:
             raise InvalidInput("The slide's pixel size is unknown.", "Give it in micrometres with --mpp.")
+        if "quality" in fields:
+            try:
+                checked_quality(qualities(fields["quality"]), count)
+            except TypeError:
+                raise InvalidInput("Each tile needs one quality from 0 to 1.", "Send the tiles again.") from None
         self._cases.check_slide(case_id, slide_id(fields.get("slide_id")), float(mpp), height, width)
 
     # The stream

@@ -3,10 +3,15 @@
 Order. First come, first served. While slides are being classified, the slides next in the queue join them and share
 their model calls; a CT at the head of the queue waits for the slides that run, and no slide overtakes it.
 
+Ahead. Batches of tiles that were sent with the wish to be classified before their job comes go to a worker that has no
+CT and for which nothing waits, two at a time, so that what comes next waits for two batches at most. They are wishes:
+they are forgotten with the worker, or where too many wait.
+
 Deaths. A job that ran alone when its worker died fails at once: run again, it would most likely kill it again. Of
-several that ran together nobody knows which one it was: each is run again, alone. A worker ended by us, because it did
-not answer a cancel, costs the other jobs nothing: they go back to the head of the queue. Workers are started again
-after a growing pause; after ``max_crashes`` deaths in a row outside of any job the engine gives up and says so.
+several that ran together, or beside batches ahead of their job, nobody knows which one it was: each runs again, alone.
+A worker ended by us, because it did not answer a cancel, costs the other jobs nothing: they go back to the head of the
+queue. Workers are started again after a growing pause; after ``max_crashes`` deaths in a row outside of any job the
+engine gives up and says so.
 
 Threads. One thread owns the workers and calls the listener; submit(), cancel() and waiting() only touch the queue,
 under its lock, and are called from anywhere.
@@ -31,6 +36,8 @@ from .worker import run
 
 log = logging.getLogger("lungxai.engine")
 _MAX_TOGETHER = 64
+_MOST_AHEAD = 4096  # batches that wait; what is forgotten is classified by its job
+_AHEAD_AT_ONCE = 2
 _LONG_S = 300.0  # who lived this long did not die of starting
 
 
@@ -42,6 +49,7 @@ class _Worker:
         self._context = multiprocessing.get_context("spawn")
         self.running: dict[str, Task] = {}
         self.cancel_by: dict[str, float] = {}  # job -> when patience ends
+        self.ahead: set[str] = set()  # batches that it classifies before their job
         self.status = EngineStatus()
         self.crashes = 0
         self.restart_at: Optional[float] = 0.0
@@ -69,6 +77,11 @@ class _Worker:
         together = [task, *self.running.values()]
         return len(together) <= _MAX_TOGETHER and all(t.kind == "pathology" and not t.alone for t in together)
 
+    def free_for_ahead(self) -> bool:
+        idle = self.status.ready and self.process is not None and "pathology" not in self.status.problems
+        slides = all(t.kind == "pathology" and not t.alone for t in self.running.values())
+        return idle and slides and len(self.ahead) < _AHEAD_AT_ONCE
+
     def send(self, message: tuple[Any, ...]) -> None:
         try:
             self.pipe.send(message)
@@ -82,7 +95,7 @@ class _Worker:
         self.pipe.close()
         self.process = self.pipe = None
         self.status = replace(self.status, ready=False)
-        self.running, self.cancel_by = {}, {}
+        self.running, self.cancel_by, self.ahead = {}, {}, set()
         return code
 
 
@@ -94,6 +107,7 @@ class WorkerEngine:
         self._workers = [_Worker(settings)]
         self._waiting: deque[Task] = deque()
         self._cancels: deque[str] = deque()
+        self._ahead: deque[str] = deque(maxlen=_MOST_AHEAD)
         self._lock = threading.Lock()
         self._stopping = False
         self._wake_reader, self._wake_writer = multiprocessing.get_context("spawn").Pipe(duplex=False)
@@ -107,6 +121,11 @@ class WorkerEngine:
     def submit(self, task: Task) -> None:
         with self._lock:
             self._waiting.append(task)
+        self._wake()
+
+    def ahead(self, frame: str) -> None:
+        with self._lock:
+            self._ahead.append(frame)
         self._wake()
 
     def cancel(self, job_id: str) -> None:
@@ -194,8 +213,17 @@ class WorkerEngine:
                         break
                     task = self._waiting.popleft()
                     worker.running[task.job_id] = task
+                    soon = set(task.frames)
+                    self._ahead = deque((f for f in self._ahead if f not in soon), _MOST_AHEAD)
                 self._listener.started(task.job_id)
                 worker.send(("run", task))
+            while worker.free_for_ahead():
+                with self._lock:
+                    if self._waiting or not self._ahead:
+                        break
+                    frame = self._ahead.popleft()
+                worker.ahead.add(frame)
+                worker.send(("ahead", frame))
 
     def _pass_on_cancels(self) -> None:
         while self._cancels:
@@ -233,6 +261,9 @@ class WorkerEngine:
             body, fatal = rest
             worker.status = EngineStatus(problem=from_body(body), fatal=fatal)
             return
+        if what == "classified":
+            worker.ahead.discard(*rest)
+            return
         job_id, *news = rest
         if job_id not in worker.running:
             return
@@ -251,6 +282,7 @@ class WorkerEngine:
 
     def _bury(self, worker: _Worker) -> None:
         victims, asked, by_us = list(worker.running.values()), set(worker.cancel_by), worker.killed
+        ahead = bool(worker.ahead)
         code = worker.ended()
         if worker.status.problem is not None:  # it said why and left
             return
@@ -261,7 +293,7 @@ class WorkerEngine:
                 self._listener.cancelled(task.job_id)
             elif by_us:
                 again.append(task)
-            elif len(victims) == 1:
+            elif len(victims) == 1 and not ahead:
                 self._listener.failed(task.job_id, _died(code))
             else:
                 again.append(replace(task, alone=True))
@@ -269,7 +301,7 @@ class WorkerEngine:
             self._listener.requeued(task.job_id)
         with self._lock:
             self._waiting.extendleft(reversed(again))
-        if not victims:
+        if not victims and not ahead:
             worker.crashes = 1 if time.monotonic() - worker.started_at > _LONG_S else worker.crashes + 1
         if worker.crashes >= self._settings.max_crashes:
             worker.status = replace(

@@ -178,10 +178,14 @@ class Client:
             self._checked(self._request("PUT", path, data=WatchedBody(frame, sent)))
         return sha256
 
-    def put_tiles(self, case_id: str, tiles: SlideTiles) -> int:
-        """Send one batch of tiles; how many of the slide the server now holds."""
+    def put_tiles(self, case_id: str, tiles: SlideTiles, ahead: bool = False) -> int:
+        """Send one batch of tiles; how many of the slide the server now holds.
+
+        With ``ahead`` an idle server begins to classify them while the next ones are read.
+        """
         frame = encode(tiles)
-        count = self._checked(self._request("POST", routes.case(case_id, "tiles"), data=frame)).get("tiles")
+        path = routes.case(case_id, "tiles") + ("?ahead=1" if ahead else "")
+        count = self._checked(self._request("POST", path, data=frame)).get("tiles")
         if not isinstance(count, int):
             raise unreadable()
         return count
@@ -205,6 +209,7 @@ class Client:
         explain: Iterable[str] = (),
         corrected: bool = False,
         search: bool = True,
+        target: Optional[str] = None,
     ) -> str:
         """Ask for the nodules of a CT; the job's id.
 
@@ -214,6 +219,7 @@ class Client:
         explain : heatmap methods, of METHODS
         corrected : measure and classify the mask of put_mask() instead of searching
         search : look through both lungs too; without it the answer holds what was pointed at alone
+        target : what the heatmaps explain, of CT_TARGETS; the first of them unless given
         """
         body = {
             "volume": volume_sha256,
@@ -222,6 +228,7 @@ class Client:
             "explain": list(explain),
             **({"corrected": True} if corrected else {}),
             **({} if search else {"search": False}),
+            **({"target": target} if target is not None else {}),
         }
         return text(self._json("POST", routes.case(case_id, "radiology"), body), "job_id")
 
@@ -231,14 +238,20 @@ class Client:
         slide_id: str,
         explain: Iterable[str] = (),
         tile_px: Optional[tuple[float, float]] = None,
+        target: Optional[str] = None,
+        contrast: Optional[str] = None,
     ) -> str:
         """Ask for the classes of a slide whose tiles were sent; the job's id.
 
         Parameters
         ----------
+        explain : heatmap methods, of METHODS
         tile_px : (width, height) of one tile in level-0 pixels; without it, the step of the tiles' grid
+        target : the class that the heatmaps explain; the one that the slide shows most of unless given
+        contrast : a second class: what speaks for ``target`` rather than for it
         """
         body: dict[str, Any] = {"slide_id": slide_id, "explain": list(explain)}
+        body |= {name: value for name, value in (("target", target), ("contrast", contrast)) if value is not None}
         if tile_px is not None:
             body["tile_px"] = [float(side) for side in tile_px]
         return text(self._json("POST", routes.case(case_id, "pathology"), body), "job_id")

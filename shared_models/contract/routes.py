@@ -5,7 +5,7 @@ POST   /v1/cases                            GET    /v1/cases
 GET    /v1/cases/{id}                       DELETE /v1/cases/{id}
 HEAD   /v1/volumes/{sha256}                 PUT    /v1/volumes/{sha256}     a CTVolume frame
 GET    /v1/volumes/{sha256}                                                 the same frame
-POST   /v1/cases/{id}/tiles                                                 a SlideTiles frame
+POST   /v1/cases/{id}/tiles[?ahead=1]                                       a SlideTiles frame
 GET    /v1/cases/{id}/clinical              PUT    /v1/cases/{id}/clinical
 POST   /v1/cases/{id}/radiology             GET    /v1/cases/{id}/radiology
 POST   /v1/cases/{id}/pathology             GET    /v1/cases/{id}/pathology
