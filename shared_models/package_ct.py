@@ -1,8 +1,7 @@
 """Make the segmentation bundle: python -m shared_models.package_ct --data ../shared/data --run out/ct
 
-The weights come from train_ct. The test split is measured once, for the card; to measure a whole series, --models has to
-hold a malignancy bundle too. That one is made by package_malignancy, and again after this one: it learns from the
-outlines that this network draws.
+The weights come from train_ct. The test split is measured once, for the card, and for that --models has to hold a
+malignancy bundle too: made by package_malignancy, and again after this one, as it learns from this network's outlines.
 """
 
 from __future__ import annotations
