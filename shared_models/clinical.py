@@ -118,5 +118,13 @@ class ClinicalModel:
         row = encoded(fields)
         if np.isnan(row).all():
             return Abstention("No clinical field is known.", "Age, sex, smoking, or pack-years.")
+        return self._named(row)
+
+    def base(self) -> dict[str, float]:
+        """Class to probability over TARGETS where no field is known, which alone is no answer: the intercept with
+        every field at the training mean and every flag set. What a field adds is counted from here."""
+        return self._named(encoded(ClinicalFields()))
+
+    def _named(self, row: Array) -> dict[str, float]:
         squamous = float(self.probability(row[None])[0])
         return {"adenocarcinoma": 1 - squamous, "squamous_cell": squamous}

@@ -2,27 +2,31 @@
 
 log p(c) = log prior(c) + sum over modalities of contribution_m(c) + constant
 
-fuse()         results of one case -> FusionResult
+fuse()         results of one case -> FusionResult, with what each part contributes and what is said without it
 PRIOR          class to probability before any evidence, with its source
 WEIGHTS        modality to its default weight
 _Evidence      what one modality says, over the classes it covers
 _pull()        weighted log evidence, neutral on the classes a modality does not cover
-_agreement()   whether the modalities point the same way, in words
+_by_field()    the pull of the clinical fields, shared out over the fields
 
 A modality that is missing, abstains, or has weight 0 leaves no trace in the probabilities.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional, Protocol, Union
+from typing import Any, Optional, Protocol, Union
 
+from .agreement import abstention_of, agreement_of
 from .contract.errors import InvalidInput
+from .contract.fusion_result import BASE, CLINICAL_FIELDS, MODALITIES, FusionResult, LeftOut
 from .contract.provenance import Provenance
-from .contract.results import MODALITIES, FusionResult, PathologyResult, RadiologyResult
+from .contract.results import PathologyResult, RadiologyResult
 from .contract.values import CLASSES, Abstention, ClinicalFields
+from .shapley import shapley
 
 CANCERS = CLASSES[:4]
 
@@ -43,12 +47,6 @@ UNCALIBRATED_FACTOR = 0.5
 MALIGNANCY_PREVALENCE = 0.5
 # No probability is taken as nearer to 0 or 1 than this, so no modality can veto alone.
 EPSILON = 0.01
-# Below this gap between the best two classes there is no answer.
-MIN_GAP = 0.10
-# Two modalities conflict strongly when each is at least this sure of what the other denies.
-SURE = 0.80
-# A modality whose best two classes are nearer than this takes no side: it neither agrees nor disagrees.
-LEAN = 0.20
 
 
 class ClinicalModelLike(Protocol):
@@ -61,6 +59,9 @@ class ClinicalModelLike(Protocol):
     def provenance(self) -> Provenance: ...
 
     def probabilities(self, fields: ClinicalFields) -> Union[Mapping[str, float], Abstention]: ...
+
+    def base(self) -> Mapping[str, float]:
+        """What it says where no field is known; probabilities() may abstain there."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,10 @@ def _of_ct(result: RadiologyResult, prior: Mapping[str, float], prevalence: floa
     return _Evidence(ratio, (), {"cancer": m, "normal": 1 - m}, result.provenance)
 
 
+def _of_fields(answer: Union[Mapping[str, float], Abstention], model: ClinicalModelLike) -> Optional[_Evidence]:
+    return None if isinstance(answer, Abstention) else _classes(answer, model.prior, (model.provenance,))
+
+
 def _pull(evidence: _Evidence, weight: float, prior: Mapping[str, float]) -> dict[str, float]:
     """Weighted log evidence per class, with a prior-weighted mean ratio of 1 over the classes it speaks of."""
     share = _restricted(prior, tuple(evidence.ratio))
@@ -113,6 +118,26 @@ def _pull(evidence: _Evidence, weight: float, prior: Mapping[str, float]) -> dic
         name: weight * math.log(evidence.ratio[name]) - math.log(mean) if name in evidence.ratio else 0.0
         for name in CLASSES
     }
+
+
+def _by_field(
+    clinical: ClinicalFields, known: list[str], model: ClinicalModelLike, weight: float, prior: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """Each known field, and BASE, to its share of the clinical pull: Shapley's, over the fields that are known.
+
+    The pull of a set of fields is what the pool would take from the model if only they were known; of no field, what
+    the model says at its base. Shares, because the log of a probability, and smoking beside pack-years, are no sums.
+    """
+
+    def value(fields: frozenset[str]) -> dict[str, float]:
+        answer = model.probabilities(ClinicalFields(**{name: getattr(clinical, name) for name in fields}))
+        if not fields and isinstance(answer, Abstention):
+            answer = model.base()
+        evidence = _of_fields(answer, model)
+        return dict.fromkeys(CLASSES, 0.0) if evidence is None else _pull(evidence, weight, prior)
+
+    base, shares = shapley(known, value)
+    return {**shares, BASE: base}
 
 
 def _checked(weights: Optional[Mapping[str, float]], prior: Mapping[str, float], prevalence: float) -> dict[str, float]:
@@ -157,15 +182,45 @@ def fuse(
     Departs from it in: ratios to the prior are pooled, so a modality may cover some classes only.
     """
     given = _checked(weights, prior, malignancy_prevalence)
+
+    def pooled(**changed: Any) -> FusionResult:
+        case = {"radiology": radiology, "pathology": pathology, "clinical": clinical, **changed}
+        return _pooled(**case, model=clinical_model, given=given, prior=prior, prevalence=malignancy_prevalence)
+
+    def without(**changed: Any) -> LeftOut:
+        rest = pooled(**changed)
+        return LeftOut(rest.probabilities, rest.not_assessed_mass, rest.abstention)
+
+    whole = pooled()
+    fields = [name for name in CLINICAL_FIELDS if getattr(clinical, name, None) is not None]
+    left_out = {name: without(**{name: None}) for name in whole.weights}
+    shares: dict[str, dict[str, float]] = {}
+    if clinical is not None and fields:
+        shares = {name: dict.fromkeys(CLASSES, 0.0) for name in (*CLINICAL_FIELDS, BASE)}
+        if "clinical" in whole.weights and clinical_model is not None:
+            shares.update(_by_field(clinical, fields, clinical_model, whole.weights["clinical"], prior))
+            for name in fields:
+                left_out[name] = without(clinical=dataclasses.replace(clinical, **{name: None}))
+    return dataclasses.replace(whole, field_contributions=shares, leave_one_out=left_out)
+
+
+def _pooled(
+    radiology: Optional[RadiologyResult],
+    pathology: Optional[PathologyResult],
+    clinical: Optional[ClinicalFields],
+    model: Optional[ClinicalModelLike],
+    given: Mapping[str, float],
+    prior: Mapping[str, float],
+    prevalence: float,
+) -> FusionResult:
+    """The pool itself; parameters as in fuse(), ``given`` being the checked weights."""
     found: dict[str, Optional[_Evidence]] = dict.fromkeys(MODALITIES)
     if radiology is not None and radiology.abstention is None:
-        found["radiology"] = _of_ct(radiology, prior, malignancy_prevalence)
+        found["radiology"] = _of_ct(radiology, prior, prevalence)
     if pathology is not None and pathology.abstention is None:
         found["pathology"] = _classes(pathology.probabilities, prior, pathology.provenance)
-    if clinical is not None and clinical_model is not None:
-        answer = clinical_model.probabilities(clinical)
-        if not isinstance(answer, Abstention):
-            found["clinical"] = _classes(answer, clinical_model.prior, (clinical_model.provenance,))
+    if clinical is not None and model is not None:
+        found["clinical"] = _of_fields(model.probabilities(clinical), model)
 
     taking_part: dict[str, _Evidence] = {}
     used: dict[str, float] = {}
@@ -182,7 +237,7 @@ def fuse(
     top = max(scores.values())
     pooled = _restricted({c: math.exp(score - top) for c, score in scores.items()}, CLASSES)
     assessed = {c for evidence in taking_part.values() for c in evidence.covered}
-    agreement, conflict = _agreement(taking_part)
+    agreement, conflict = agreement_of({name: evidence.says for name, evidence in taking_part.items()})
     return FusionResult(
         probabilities={c: pooled[c] if c in assessed else None for c in CLASSES},
         not_assessed_mass=min(1.0, math.fsum(pooled[c] for c in CLASSES if c not in assessed)),
@@ -192,68 +247,5 @@ def fuse(
         missing=tuple(name for name in MODALITIES if name not in taking_part),
         agreement=agreement,
         provenance=tuple(p for evidence in taking_part.values() for p in evidence.provenance),
-        abstention=_abstention({c: pooled[c] for c in assessed}, conflict),
+        abstention=abstention_of({c: pooled[c] for c in assessed}, conflict),
     )
-
-
-def _agreement(parts: Mapping[str, _Evidence]) -> tuple[str, bool]:
-    """Words, and whether two modalities conflict strongly."""
-    words, clash, strong = [], False, False
-    names = [name for name, part in parts.items() if _leans(part)]
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            first, second = parts[one].says, parts[other].says
-            a, b = max(first, key=first.__getitem__), max(second, key=second.__getitem__)
-            # "cancer" agrees with every cancer; a modality that cannot say "normal" cannot deny it.
-            same = a == b or ("cancer" in (a, b) and "normal" not in (a, b))
-            if not same and not (b in first or a in second or "cancer" in (a, b)):
-                continue
-            if not same and "normal" in (a, b) and not ("normal" in first and "normal" in second):
-                continue
-            words.append(f"{one} and {other} {'agree' if same else 'disagree'} ({a} and {b})".replace("_", " "))
-            clash = clash or not same
-            strong = strong or (not same and first[a] >= SURE and second[b] >= SURE)
-    if not parts:
-        return "No modality took part.", False
-    if len(parts) == 1:
-        return f"Only {next(iter(parts))} took part: there is nothing to compare it with.", False
-    undecided = [name for name in parts if name not in names]
-    verb = "takes" if len(undecided) == 1 else "take"
-    rest = f" {' and '.join(undecided).capitalize()} {verb} no side." if undecided else ""
-    if not words and undecided:
-        return f"There is nothing to compare.{rest}", False
-    if not words:
-        return "The modalities that took part cannot be compared: they tell different classes apart.", False
-    lead = "Strong conflict" if strong else "Conflict" if clash else "Same direction"
-    return f"{lead}: {'; '.join(words)}.{rest}", strong
-
-
-def _leans(part: _Evidence) -> bool:
-    """Whether the likeliest class of a modality stands out."""
-    best, second = sorted(part.says.values(), reverse=True)[:2]
-    return best - second >= LEAN
-
-
-def _abstention(assessed: Mapping[str, float], conflict: bool) -> Optional[Abstention]:
-    if not assessed:
-        return Abstention(
-            "No modality that took part tells the tumour types apart.",
-            "A slide of the tumour; a CT malignancy says cancer or not, not which.",
-        )
-    if conflict:
-        return Abstention(
-            "Two modalities, each sure, contradict each other.",
-            "Check that the CT, the slide and the fields are of one patient and one lesion; review both.",
-        )
-    ordered = sorted(assessed.values(), reverse=True)
-    if 1 - math.fsum(ordered) > ordered[0]:
-        return Abstention(
-            "More probability lies with the types that nobody assessed than with any that was.",
-            "A slide, read for the types that are marked as not assessed.",
-        )
-    if len(ordered) > 1 and ordered[0] - ordered[1] < MIN_GAP:
-        return Abstention(
-            "The two most likely types are too close to call.",
-            "Immunohistochemistry, a second sample, or the modality that is missing.",
-        )
-    return None

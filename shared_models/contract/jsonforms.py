@@ -17,14 +17,15 @@ from typing import Any, Callable, TypeVar, Union
 import numpy as np
 
 from .errors import InvalidInput
+from .fusion_result import FusionResult, LeftOut
 from .provenance import Provenance
-from .results import FusionResult, Nodule, PathologyResult, RadiologyResult
+from .results import Nodule, PathologyResult, RadiologyResult
 from .values import Abstention, ClinicalFields
 
 Value = TypeVar("Value")
 
 # Fields that a result got after version 0.1; left out while they are empty, so that older readers are not disturbed.
-_LATER = ("tile_quality", "other_classes", "other_probabilities")
+_LATER = ("tile_quality", "other_classes", "other_probabilities", "field_contributions", "leave_one_out")
 
 
 def to_json(value: Any) -> Any:
@@ -47,7 +48,7 @@ def to_json(value: Any) -> Any:
 
 
 def _empty(item: Any) -> bool:
-    return item is None or (isinstance(item, tuple) and not item)
+    return item is None or (isinstance(item, (tuple, Mapping)) and not item)
 
 
 def parsed(text: Union[str, bytes]) -> Any:
@@ -200,7 +201,10 @@ _BUILD: dict[type[Any], dict[str, Callable[[Any], Any]]] = {
         "contributions": _mapping(_mapping(_number)),
         "missing": _several(_text),
         "agreement": _text,
+        "field_contributions": _mapping(_mapping(_number)),
+        "leave_one_out": _mapping(_of(LeftOut)),
     },
+    LeftOut: {**_COMMON, "not_assessed_mass": _number},
 }
 
 

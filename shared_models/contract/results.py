@@ -5,8 +5,9 @@ Nodule           one nodule: place, size, density, malignancy, subtype
 RadiologyResult  what the CT shows
 PathologyResult  what the slide shows, tile by tile and as a whole
 Heatmap          one attribution map, with the grid it lies on
-FusionResult     what all modalities say together, and how much each said
 placed()         pastes a crop of a grid into the whole grid
+
+FusionResult, what all modalities say together, is in fusion_result.py and can be had from here too.
 
 In every mapping from class to probability, None is "not assessed", never 0.
 """
@@ -21,34 +22,19 @@ from typing import Optional, Union
 import numpy as np
 
 from .errors import BadGeometry, InvalidInput, SpacingUnknown
+from .fusion_result import MODALITIES as MODALITIES
+from .fusion_result import FusionResult as FusionResult
+from .probabilities import Probabilities, checked_probabilities, checked_probability
 from .provenance import Provenance
 from .values import CLASSES, Abstention, Array, _frozen, checked_affine, checked_quality
 
-MODALITIES = ("radiology", "pathology", "clinical")
 METHODS = ("gradcam", "gradcam_pp", "integrated_gradients", "occlusion", "saliency", "smoothgrad")
+CT_TARGETS = ("nodule", "malignancy")
 FOUND_BY = ("search", "point", "box", "hand")
 SIDES = ("left", "right")
 
-Probabilities = Mapping[str, Optional[float]]
 Parameter = Union[str, int, float, bool]
-_SUM_TOLERANCE = 1e-3
 _MOST_OTHERS = 64
-
-
-def _probability(value: Optional[float], what: str) -> None:
-    if value is not None and not (isinstance(value, (int, float)) and 0.0 <= value <= 1.0):
-        raise InvalidInput(f"{what} is not a probability.", "Report this: the model's output is faulty.")
-
-
-def _probabilities(values: Probabilities, total: Optional[float]) -> None:
-    """Every class named, each None or in [0, 1]; the assessed ones sum to ``total`` unless that is None."""
-    if set(values) != set(CLASSES):
-        raise InvalidInput("A class is missing from the probabilities.", "Check the versions of both sides.")
-    for name, value in values.items():
-        _probability(value, name)
-    assessed = [v for v in values.values() if v is not None]
-    if total is not None and assessed and abs(math.fsum(assessed) - total) > _SUM_TOLERANCE:
-        raise InvalidInput("The probabilities do not sum to 1.", "Report this: the model's output is faulty.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +100,8 @@ class Nodule:
             raise InvalidInput("A nodule's side is not valid.", "Check the versions of both sides.")
         if self.volume_mm3 <= 0 or not 0 <= self.short_axis_mm <= self.long_axis_mm + 1e-6:
             raise InvalidInput("A nodule's size is not valid.", "Report this: the result is faulty.")
-        _probability(self.malignancy, "Malignancy")
-        _probabilities(self.subtype, 1.0)
+        checked_probability(self.malignancy, "Malignancy")
+        checked_probabilities(self.subtype, 1.0)
 
 
 @dataclass(frozen=True)
@@ -144,8 +130,8 @@ class RadiologyResult:
     def __post_init__(self) -> None:
         if len({n.label for n in self.nodules}) != len(self.nodules):
             raise InvalidInput("Two nodules share one label.", "Report this: the result is faulty.")
-        _probability(self.malignancy, "Malignancy")
-        _probabilities(self.probabilities, 1.0)
+        checked_probability(self.malignancy, "Malignancy")
+        checked_probabilities(self.probabilities, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +179,7 @@ class PathologyResult:
             raise SpacingUnknown("The slide's pixel size is unknown.", "Give it in micrometres with --mpp.")
         if len(self.tile_px) != 2 or not all(math.isfinite(s) and s > 0 for s in self.tile_px):
             raise InvalidInput("The tile's size is not valid.", "Report this: the result is faulty.")
-        _probabilities(self.probabilities, 1.0)
+        checked_probabilities(self.probabilities, 1.0)
         object.__setattr__(self, "origin_px", _frozen(self.origin_px))
         object.__setattr__(self, "tile_probabilities", _frozen(self.tile_probabilities))
         if self.tile_quality is not None:
@@ -251,46 +237,6 @@ class Heatmap:
             raise InvalidInput("The heatmap holds values that are not finite.", "Report this: the result is faulty.")
         object.__setattr__(self, "values", _frozen(self.values))
         object.__setattr__(self, "index_to_world", _frozen(checked_affine(self.index_to_world, axes)))
-
-
-@dataclass(frozen=True)
-class FusionResult:
-    """What all modalities say together.
-
-    Parameters
-    ----------
-    probabilities : class to probability; None where no modality assessed it
-    not_assessed_mass : probability left to the classes that no modality assessed
-    prior : class to probability before any evidence
-    weights : modality to its weight in the pool, for those that took part
-    contributions : modality to class to weighted log evidence; 0 is neutral
-    missing : modalities that did not take part
-    agreement : in words, whether the modalities point the same way
-    provenance : of every model that took part
-    abstention : set where there is no answer
-    """
-
-    probabilities: Probabilities
-    not_assessed_mass: float
-    prior: Mapping[str, float]
-    weights: Mapping[str, float]
-    contributions: Mapping[str, Mapping[str, float]]
-    missing: tuple[str, ...]
-    agreement: str
-    provenance: tuple[Provenance, ...] = ()
-    abstention: Optional[Abstention] = None
-
-    def __post_init__(self) -> None:
-        _probability(self.not_assessed_mass, "The share of the classes not assessed")
-        _probabilities(self.probabilities, 1.0 - self.not_assessed_mass)
-        _probabilities(self.prior, 1.0)
-        if set(self.weights) | set(self.missing) != set(MODALITIES) or set(self.weights) & set(self.missing):
-            raise InvalidInput("Each modality either took part or is missing.", "Check the versions.")
-        if set(self.contributions) != set(self.weights):
-            raise InvalidInput("A modality's contribution is missing.", "Check the versions of both sides.")
-        numbers = [*self.weights.values(), *(v for row in self.contributions.values() for v in row.values())]
-        if not all(math.isfinite(n) for n in numbers) or any(w < 0 for w in self.weights.values()):
-            raise InvalidInput("A weight or contribution is not valid.", "Weights are 0 or more.")
 
 
 def placed(part: Array, part_to_lps: Array, shape: tuple[int, int, int], ijk_to_lps: Array) -> Array:

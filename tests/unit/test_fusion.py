@@ -47,6 +47,9 @@ class Clinical:
     def probabilities(self, fields):
         return self.p if isinstance(self.p, Abstention) else {"adenocarcinoma": self.p, "squamous_cell": 1 - self.p}
 
+    def base(self):
+        return self.prior
+
 
 def full(result):
     """All five pooled probabilities, from the prior and the contributions alone."""
