@@ -38,7 +38,7 @@ from .model_bundle import MODELS_ROOT, Bundle
 from .statistics import auroc
 
 BATCH, OTHERS = 32, 6
-_RATE, _DECAY, _AVERAGE = 2e-3, 2e-2, 0.995
+_RATE, _DECAY, _AVERAGE = 2e-3, 2e-2, 0.99
 _NODULE_WEIGHT, _RATINGS_WEIGHT = 0.2, 1.0
 _PATIENCE = 10
 
@@ -192,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--others", type=int, default=OTHERS, help="counter-examples in a batch")
     parser.add_argument("--folds", type=int, default=0, help="cross-validation over the training patients")
     parser.add_argument("--threads", type=int, default=1)
