@@ -66,6 +66,15 @@ def test_delong_agrees_with_its_definition_pair_by_pair(seed: int) -> None:
     assert other_way == pytest.approx((-found[0], found[1]))
 
 
+def test_delong_agrees_with_mlstatkit() -> None:
+    r = np.random.default_rng(0)
+    y = r.random(80) < 0.3
+    first, second = (y + r.normal(0, 1, 80)).round(1), (0.5 * y + r.normal(0, 1, 80)).round(1)
+    # MLstatkit 0.1.91 on these scores: AUROC 0.82406 and 0.64890, p 0.05226
+    expected = (0.8240595611285266 - 0.6489028213166144, 0.05225796959324811)
+    assert statistics.delong(y, first, second) == pytest.approx(expected, rel=1e-9)
+
+
 def test_delong_is_right_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(7)
     p = []
