@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared_models.contract.errors import InvalidInput, LungXAIError
+from shared_models.contract.fusion_result import FusionResult, LeftOut
 from shared_models.contract.jobs import JobProgress
 from shared_models.contract.jsonforms import from_json, to_json
 from shared_models.contract.provenance import Provenance
-from shared_models.contract.results import FusionResult, Nodule, PathologyResult, RadiologyResult
+from shared_models.contract.results import Nodule, PathologyResult, RadiologyResult
 from shared_models.contract.values import CLASSES, Abstention, ClinicalFields
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -48,6 +49,15 @@ VALUES = {
         SOME, 0.0, EVEN, {"radiology": 1.0, "pathology": 0.5},
         {"radiology": dict.fromkeys(CLASSES, 0.0), "pathology": {**dict.fromkeys(CLASSES, 0.0), "normal": -1.5}},
         ("clinical",), "Both point to adenocarcinoma.", (BY,),
+    ),
+    "fusion_parts": FusionResult(
+        SOME, 0.0, EVEN, {"clinical": 0.5}, {"clinical": {**dict.fromkeys(CLASSES, 0.0), "normal": -1.5}},
+        ("radiology", "pathology"), "Only clinical took part.", (BY,), None,
+        {
+            **{name: dict.fromkeys(CLASSES, 0.0) for name in ("age_years", "smoking", "pack_years")},
+            **{name: {**dict.fromkeys(CLASSES, 0.0), "normal": -0.75} for name in ("sex", "base")},
+        },
+        {"clinical": LeftOut(NONE, 1.0, WHY), "sex": LeftOut(SOME, 0.0)},
     ),
 }  # fmt: skip
 
