@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Optional, Protocol
 
 RUN_KEY = "LungXAI run"
+# What groovy/LungXAI_explain.groovy asks the server by.
+CASE_KEY, SLIDE_KEY = "LungXAI case", "LungXAI slide"
 
 Geo = Mapping[str, Any]
 

@@ -1,12 +1,13 @@
 """Shapes that QuPath takes: valid, closed, without parts that overlap, on a grid of 0.01 px of level 0.
 
-sound()        any shape as valid polygons, or None where nothing is left
-joined()       tiles as one shape; gaps that come of rounded origins are closed
-regions()      its contiguous parts, in a fixed order
-centres_in()   how many tiles each of them holds
-cells()        cells of a map, placed on the slide
-geometry()     a shape as GeoJSON
-box_ring()     the ring of one tile
+sound()           any shape as valid polygons, or None where nothing is left
+joined()          tiles as one shape; gaps that come of rounded origins are closed
+regions()         its contiguous parts, in a fixed order
+corner()          where one of them begins
+cells()           cells of a map, placed on the slide
+geometry()        a shape as GeoJSON
+rings_geometry()  the same of rings
+box_rings()       the rings of tiles
 """
 
 from __future__ import annotations
@@ -82,15 +83,6 @@ def regions(whole: Optional[Any]) -> list[Any]:
     return [] if whole is None else sorted(getattr(whole, "geoms", [whole]), key=corner)
 
 
-def centres_in(areas: list[Any], origin_px: Array, tile_px: tuple[float, float]) -> Array:
-    """How many of the tiles have their centre in each of the areas, int (n areas,)."""
-    import shapely
-
-    centres = shapely.points(np.asarray(origin_px, float) + np.array(tile_px) / 2)
-    _, area = shapely.STRtree(areas).query(centres, predicate="intersects")
-    return np.bincount(area, minlength=len(areas))
-
-
 def corner(area: Any) -> tuple[float, float]:
     """The uppermost, then leftmost corner: no two regions of one class share it."""
     y, x = min((y, x) for x, y in area.exterior.coords)
@@ -98,7 +90,7 @@ def corner(area: Any) -> tuple[float, float]:
 
 
 def cells(inside: Array, index_to_world: Array) -> Optional[Any]:
-    """Union of the cells, placed on the slide; runs along a row are one box, so that large maps stay quick.
+    """Union of the cells, placed on the slide; None where there are none.
 
     Parameters
     ----------
@@ -106,32 +98,45 @@ def cells(inside: Array, index_to_world: Array) -> Optional[Any]:
     index_to_world : (3, 3), (column, row, 1) to level-0 pixels; (0, 0) is the centre of the first cell
     """
     import shapely
-    from shapely.affinity import affine_transform
 
-    boxes = []
-    for row in np.flatnonzero(inside.any(axis=1)):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], inside[row].astype(np.int8), [0]])))
-        for first, stop in zip(edges[::2], edges[1::2]):
-            boxes.append(shapely.box(first - 0.5, row - 0.5, stop - 0.5, row + 0.5))
-    if not boxes:
+    from .cell_grid import traced
+
+    place = np.argwhere(inside)[:, ::-1]
+    if not len(place):
         return None
-    m = index_to_world
-    return sound(affine_transform(shapely.union_all(boxes), [m[0, 0], m[0, 1], m[1, 0], m[1, 1], m[0, 2], m[1, 2]]))
+    outlines = traced(place, np.zeros(len(place), int))
+    corners = (outlines.corners - 0.5) @ index_to_world[:2, :2].T + index_to_world[:2, 2]
+    whole = _one(shapely.multipolygons([shapely.Polygon(own[0], own[1:]) for own in outlines.polygons(corners)]))
+    # Rounding can make rings cross where a map is turned, or its cells are smaller than a pixel.
+    return whole if whole is not None and shapely.is_valid(whole) else sound(whole)
 
 
 def geometry(shape: Any) -> dict[str, Any]:
     """A Polygon or MultiPolygon as GeoJSON, to 2 decimals."""
-    polygons = [[_ring(p.exterior.coords), *(_ring(hole.coords) for hole in p.interiors)]
-                for p in getattr(shape, "geoms", [shape])]  # fmt: skip
+    parts = getattr(shape, "geoms", [shape])
+    return rings_geometry([[_ring(p.exterior.coords), *(_ring(hole.coords) for hole in p.interiors)] for p in parts])
+
+
+def rings_geometry(polygons: list[Any]) -> dict[str, Any]:
+    """The same of closed rings: of each polygon its outline, then its holes."""
     if len(polygons) == 1:
         return {"type": "Polygon", "coordinates": polygons[0]}
     return {"type": "MultiPolygon", "coordinates": polygons}
 
 
-def box_ring(x: float, y: float, width: float, height: float) -> list[list[float]]:
-    """The closed ring of a rectangle, in the order of QuPath's own."""
-    left, top, right, low = round(x, 2), round(y, 2), round(x + width, 2), round(y + height, 2)
-    return [[left, top], [left, low], [right, low], [right, top], [left, top]]
+def box_rings(corner_px: Array, side_px: tuple[float, float]) -> list[list[list[float]]]:
+    """The closed rings of rectangles, in the order of QuPath's own.
+
+    Parameters
+    ----------
+    corner_px : (n, 2), upper left (x, y) of each, level-0 pixels
+    side_px : (width, height) of all of them
+    """
+    first = np.asarray(corner_px, float)
+    (left, top), (right, low) = np.round(first, 2).T, np.round(first + np.array(side_px), 2).T
+    ring = [(left, top), (left, low), (right, low), (right, top), (left, top)]
+    answer: list[list[list[float]]] = np.stack([np.stack(at, axis=1) for at in ring], axis=1).tolist()
+    return answer
 
 
 def _ring(coordinates: Iterable[Any]) -> list[list[float]]:

@@ -13,8 +13,9 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional, TypeVar, Union
 
 from shared_models.contract.errors import InputTooLarge, InvalidInput, ServerError
 from shared_models.contract.jsonforms import parsed
@@ -104,16 +105,18 @@ def text(body: Any) -> bytes:
     return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False).encode()
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write ``content`` under this name complete or not at all; raises ServerError."""
+def replace_file(path: Path, content: Union[bytes, Iterable[bytes]]) -> None:
+    """Write ``content``, or its pieces, under this name complete or not at all; raises ServerError."""
     part = path.with_name(path.name + ".part")
     try:
         # Removed first and made anew, so that a link that lies in its place is not written through.
         part.unlink(missing_ok=True)
         with part.open("xb") as file:
-            file.write(content)
+            for piece in (content,) if isinstance(content, bytes) else content:
+                file.write(piece)
         os.replace(part, path)
     except OSError as fault:
+        raise ServerError(f"{path.name} could not be written: {fault.strerror}.", "Free disk space.") from fault
+    finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        raise ServerError(f"{path.name} could not be written: {fault.strerror}.", "Free disk space.") from fault

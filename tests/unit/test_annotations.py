@@ -151,7 +151,7 @@ def test_a_number_that_is_none_is_never_written_and_ragged_maps_are_refused(tmp_
     assert not list(tmp_path.iterdir())
     with pytest.raises(InvalidInput):
         heatmap_geojson(heatmap([[0, 1]]), levels=1)
-    monkeypatch.setattr("qupath_bridge.annotations.MAX_CORNERS", 8)
+    monkeypatch.setattr("qupath_bridge.heatmap_contours.MAX_CORNERS", 8)
     with pytest.raises(InputTooLarge):
         heatmap_geojson(heatmap(np.eye(4)))
 
