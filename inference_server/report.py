@@ -1,8 +1,8 @@
 """The report of a case: one HTML page that needs nothing else, for a tumour board.
 
 render()   values of the case -> HTML (templates/report.html)
-The pictures are made in report_pictures.py, the charts in report_charts.py. The page holds no script and asks for
-nothing from outside; its only name for the patient is the case's pseudonymous id.
+The pictures are made in report_pictures.py, the charts in report_charts.py, the fused answer in report_fusion.py.
+The page holds no script and asks for nothing from outside; its only name for the patient is the case's pseudonymous id.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Optional
 import numpy as np
 
 from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, METHOD_LABELS, heat_colour
+from shared_models.contract.fusion_result import PART_LABELS
 from shared_models.contract.results import (
     FusionResult,
     Heatmap,
@@ -26,7 +27,8 @@ from shared_models.contract.results import (
 from shared_models.contract.values import CLASSES, Array, ClinicalFields, CTVolume
 
 from . import report_pictures as pictures
-from .report_charts import contribution_chart, percent, probability_chart
+from .report_charts import percent, probability_chart
+from .report_fusion import clinical_words, fusion_values
 
 MOST_NODULES = 5
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -68,10 +70,12 @@ def render(
         case_id=case_id,
         created=moment.strftime("%Y-%m-%d %H:%M"),
         synthetic=synthetic,
-        fusion=None if fusion is None else _fusion(fusion),
+        fusion=None if fusion is None else fusion_values(fusion, clinical),
         ct=None if radiology is None else _ct(radiology, mask, volume, ct_heatmaps),
         slide=None if pathology is None else _slide(pathology, slide_pictures or {}, slide_heatmaps),
-        clinical=None if clinical is None else _clinical(clinical),
+        clinical=None
+        if clinical is None
+        else [(PART_LABELS[name], words or "not known") for name, words in clinical_words(clinical).items()],
         provenance=_provenance(radiology, pathology, fusion),
         maps=[
             (METHOD_LABELS[method], heatmap.modality, heatmap.target, heatmap.parameters)
@@ -80,20 +84,6 @@ def render(
         ],
         heat_legend=[heat_colour(i / 10) for i in range(11)],
     )
-
-
-def _fusion(fusion: FusionResult) -> dict[str, Any]:
-    assessed = {n: p for n, p in fusion.probabilities.items() if p is not None}
-    best = max(assessed, key=lambda n: assessed[n]) if assessed else None
-    return {
-        "result": fusion,
-        "headline": None if best is None else f"{CLASS_LABELS[best]}, {percent(assessed[best])}",
-        "chart": probability_chart(fusion.probabilities, "Fused probabilities", "fused"),
-        "contributions": contribution_chart(fusion.contributions),
-        "not_assessed": [CLASS_LABELS[n] for n, p in fusion.probabilities.items() if p is None],
-        "mass": percent(fusion.not_assessed_mass),
-        "prior": [(CLASS_LABELS[n], percent(fusion.prior[n])) for n in CLASSES],
-    }
 
 
 def _ct(
@@ -176,18 +166,6 @@ def _slide(
         ],
         "has_maps": bool(maps),
     }
-
-
-def _clinical(fields: ClinicalFields) -> list[tuple[str, str]]:
-    def words(value: Any, unit: str = "") -> str:
-        return "not known" if value is None else f"{value:g}{unit}" if isinstance(value, (int, float)) else str(value)
-
-    return [
-        ("Age", words(fields.age_years, " years")),
-        ("Sex", words(fields.sex)),
-        ("Smoking", words(fields.smoking)),
-        ("Pack-years", words(fields.pack_years)),
-    ]
 
 
 def _provenance(*results: Any) -> list[Any]:

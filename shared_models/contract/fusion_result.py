@@ -20,6 +20,17 @@ MODALITIES = ("radiology", "pathology", "clinical")
 CLINICAL_FIELDS = tuple(ClinicalFields.__dataclass_fields__)
 # Beside the fields: what the clinical model says before any field is known.
 BASE = "base"
+# Modality, field and base to the words that a reader sees.
+PART_LABELS: dict[str, str] = {
+    "radiology": "CT",
+    "pathology": "Slide",
+    "clinical": "Clinical fields",
+    "age_years": "Age",
+    "sex": "Sex",
+    "smoking": "Smoking",
+    "pack_years": "Pack-years",
+    BASE: "Before any field",
+}
 _SHARES_TOLERANCE = 1e-6
 
 
