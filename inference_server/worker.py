@@ -1,7 +1,8 @@
 """The worker process: holds the models of one device and computes; nothing here touches HTTP or the database.
 
-in   ("run", Task)   ("cancel", job_id)   ("stop",)
+in   ("run", Task)   ("ahead", frame)   ("cancel", job_id)   ("stop",)
 out  ("ready", device, models, problems)  |  ("unavailable", error body, fatal), and then it leaves
+     ("classified", frame), an "ahead" that was done or could not be; the answers stay in this process
      ("progress", job_id, stage, fraction)
      ("done", job_id, {part: Written})  |  ("failed", job_id, error body)  |  ("cancelled", job_id)
 
@@ -20,9 +21,10 @@ import queue
 import signal
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -37,17 +39,18 @@ from shared_models.contract.errors import (
 )
 from shared_models.contract.jsonforms import to_json
 from shared_models.contract.results import LabelVolume
-from shared_models.contract.values import CLASSES, CTVolume
+from shared_models.contract.values import CLASSES, Array, CTVolume
 
 from .batcher import Batcher
 from .blobs import Blobs, Written, disk_full
 from .engine import Task
 from .models import Backend, DeviceMissing, loader
 from .settings import Settings
-from .slides import StoredSlide
+from .slides import StoredSlide, mapped
 
 log = logging.getLogger("lungxai.worker")
 _PROGRESS_EVERY_S = 0.1
+_ROWS_KEPT = 500_000
 
 
 def run(pipe: Any, settings: Settings) -> None:
@@ -59,7 +62,9 @@ def run(pipe: Any, settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     inbox = _Inbox(pipe)
     try:
-        backend = loader(settings.backend)(settings.models, settings.device, settings.model_threads)
+        backend = loader(settings.backend)(
+            settings.models, settings.device, settings.model_threads, settings.slide_model, settings.added_models
+        )
     except LungXAIError as fault:
         pipe.send(("unavailable", fault.body(), isinstance(fault, DeviceMissing)))
         return
@@ -73,7 +78,7 @@ class _Inbox:
 
     def __init__(self, pipe: Any) -> None:
         self._pipe = pipe
-        self.tasks: queue.SimpleQueue[Optional[Task]] = queue.SimpleQueue()
+        self.tasks: queue.SimpleQueue[Union[Task, str]] = queue.SimpleQueue()  # a text is a batch to do ahead
         self.cancelled: set[str] = set()
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
@@ -83,7 +88,7 @@ class _Inbox:
                 what, *rest = self._pipe.recv()
             except (EOFError, OSError):
                 os._exit(0)  # the server is gone: nobody wants the answer
-            if what == "run":
+            if what in ("run", "ahead"):
                 self.tasks.put(*rest)
             elif what == "cancel":
                 self.cancelled.add(*rest)
@@ -92,13 +97,41 @@ class _Inbox:
 
 
 class _OpenSlide:
-    """A pathology job that is being worked on: its slide, and the answers so far."""
+    """A pathology job that is being worked on: its slide, the answers so far, and the tiles that have none yet."""
 
-    def __init__(self, task: Task, slide: StoredSlide) -> None:
+    def __init__(self, task: Task, slide: StoredSlide, answers: Array, quality: Array, todo: Array) -> None:
         self.task = task
         self.slide = slide
-        self.probabilities = np.full((slide.count, len(CLASSES)), np.nan, dtype=np.float32)
+        self.answers = answers
+        self.quality = quality
+        self.todo = todo
         self.done = 0
+
+
+class _Answers:
+    """What tiles were answered, by the hash of the batch they came in, as long as there is room; the oldest go first.
+
+    One entry is float32 (n, columns + 1): the answers, and the quality.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+        self._kept: OrderedDict[str, Array] = OrderedDict()
+        self._rows = 0
+
+    def __contains__(self, frame: str) -> bool:
+        return frame in self._kept
+
+    def get(self, frame: str) -> Optional[Array]:
+        return self._kept.get(frame)
+
+    def put(self, frame: str, rows: Array) -> None:
+        if frame in self._kept:
+            return
+        self._kept[frame] = rows
+        self._rows += len(rows)
+        while self._rows > _ROWS_KEPT:
+            self._rows -= len(self._kept.popitem(last=False)[1])
 
 
 class Worker:
@@ -110,7 +143,9 @@ class Worker:
         self._backend = backend
         self._blobs = Blobs(settings.data_dir)
         self._max_decoded = settings.max_decoded_bytes
+        self._tile_batch = settings.tile_batch
         self._batcher = Batcher(settings.tile_batch)
+        self._answers = _Answers(len(CLASSES) + len(backend.other_classes))
         self._slides: dict[str, _OpenSlide] = {}
         self._told: dict[str, tuple[float, str]] = {}
 
@@ -127,8 +162,10 @@ class Worker:
                 task = self._inbox.tasks.get(block=block)
             except queue.Empty:
                 return
-            assert task is not None
-            if task.kind == "radiology":
+            if isinstance(task, str):
+                self._ahead(task)
+                self._send("classified", task)
+            elif task.kind == "radiology":
                 with self._answering(task):
                     self._send("done", task.job_id, self._radiology(task))
             else:
@@ -180,6 +217,23 @@ class Worker:
 
     # Slides
 
+    def _ahead(self, frame: str) -> None:
+        """Classify a batch before its job comes. What goes wrong is said by the job, which tries again."""
+        if frame in self._answers:
+            return
+        try:
+            head, pixels = mapped(self._blobs.open(frame).checked(), self._max_decoded)
+            rows = np.full((len(pixels), self._answers.columns + 1), np.nan, np.float32)
+            said = head.fields.get("quality")
+            for start in range(0, len(pixels), self._tile_batch):
+                part = slice(start, start + self._tile_batch)
+                rows[part, :-1] = self._backend.tile_answers(np.asarray(pixels[part]))
+                rows[part, -1] = said[part] if said else _judged(pixels[part], float(head.fields["mpp"]))
+        except Exception as fault:
+            log.warning("a batch was not classified ahead: %s", type(fault).__name__)
+            return
+        self._answers.put(frame, rows)
+
     def _open(self, task: Task) -> None:
         given = task.request.get("tile_px")
         slide = StoredSlide(
@@ -188,9 +242,21 @@ class Worker:
             self._max_decoded,
             (given[0], given[1]) if given else None,
         )
-        self._slides[task.job_id] = _OpenSlide(task, slide)
-        self._batcher.add(task.job_id, slide.count, slide.shape)
+        answers = np.full((slide.count, self._answers.columns), np.nan, dtype=np.float32)
+        todo = np.ones(slide.count, bool)
+        quality = slide.quality.copy()
+        for number, frame in enumerate(task.frames):
+            known = self._answers.get(frame)
+            if known is not None:
+                tiles, places = slide.of_frame(number)
+                answers[tiles], quality[tiles], todo[tiles] = known[places, :-1], known[places, -1], False
+        job = _OpenSlide(task, slide, answers, quality, np.flatnonzero(todo))
+        self._slides[task.job_id] = job
         self._progress(task.job_id, "classifying tiles", 0.0)
+        if len(job.todo):
+            self._batcher.add(task.job_id, len(job.todo), slide.shape)
+        else:
+            self._finish(job)
 
     def _one_batch(self) -> None:
         """One model call with tiles of every open slide, then the end of each slide that is complete."""
@@ -202,29 +268,38 @@ class Worker:
             return
         jobs = [self._slides[share.job_id] for share in shares]
         try:
-            pixels = [job.slide.pixels(share.start, share.stop) for job, share in zip(jobs, shares)]
-            probabilities = self._backend.tile_probabilities(np.concatenate(pixels))
+            tiles = [job.todo[share.start : share.stop] for job, share in zip(jobs, shares)]
+            pixels = [job.slide.chosen(chosen) for job, chosen in zip(jobs, tiles)]
+            answers = self._backend.tile_answers(np.concatenate(pixels))
         except Exception as fault:
             for job in jobs:
                 with self._answering(job.task):
                     raise fault
             return
         start = 0
-        for job, share in zip(jobs, shares):
-            stop = start + share.stop - share.start
-            job.probabilities[share.start : share.stop] = probabilities[start:stop]
+        for job, share, chosen, seen in zip(jobs, shares, tiles, pixels):
+            stop = start + len(chosen)
+            job.answers[chosen] = answers[start:stop]
             start = stop
             job.done = share.stop
-            whole = 0.5 if job.task.request["explain"] else 1.0
-            self._progress(job.task.job_id, "classifying tiles", whole * job.done / job.slide.count)
-            if job.done == job.slide.count:
-                with self._answering(job.task):
+            with self._answering(job.task):
+                unjudged = np.isnan(job.quality[chosen])
+                if unjudged.any():
+                    job.quality[chosen[unjudged]] = _judged(seen[unjudged], job.slide.mpp)
+                whole = 0.5 if job.task.request["explain"] else 1.0
+                known = job.slide.count - len(job.todo) + job.done
+                self._progress(job.task.job_id, "classifying tiles", whole * known / job.slide.count)
+                if job.done == len(job.todo):
                     self._finish(job)
 
     def _finish(self, job: _OpenSlide) -> None:
         task, slide = job.task, job.slide
+        for number, frame in enumerate(task.frames):  # the same tiles again, with a heatmap, cost nothing more
+            tiles, places = slide.of_frame(number)
+            if len(tiles) == slide.size_of_frame(number):  # each of its tiles was first sent in this batch
+                self._answers.put(frame, np.concatenate([job.answers[tiles], job.quality[tiles, None]], axis=1))
         result = self._backend.slide_result(
-            slide.slide_id, slide.mpp, slide.tile_px, slide.origin_px, job.probabilities
+            slide.slide_id, slide.mpp, slide.tile_px, slide.origin_px, job.answers, job.quality
         )
         outputs = {"pathology": self._json(task, result)}
         methods = task.request["explain"]
@@ -286,6 +361,14 @@ class Worker:
 
     def _frame(self, task: Task, value: Any) -> Written:
         return self._blobs.put(task.job_id, encode(value))
+
+
+def _judged(pixels: Array, mpp: float) -> Array:
+    """float32 (n,), quality of tiles that their sender did not judge."""
+    from shared_models.slide_quality import tile_quality
+
+    quality: Array = tile_quality(pixels, mpp)
+    return quality
 
 
 def _in_words(fault: Exception) -> LungXAIError:
