@@ -1,10 +1,13 @@
 """Changes to H&E tiles that leave their class as it is; for training, and for testing a model under shift.
 
-augmented()   one random change of everything: place, scale, stain, light, focus, JPEG
-shifted()     a fixed set of changes that other scanners and laboratories bring, one per tile, the same every time
+augmented()          one random change of everything: place, scale, stain, light, focus, JPEG
+shifted()            a fixed set of changes that other scanners and laboratories bring, one per tile, always the same
+restained()          stains made stronger or weaker, in one space for all tiles ("hed")
+restained_macenko()  the same in the space of each tile's own two stains ("macenko")
 
-Stain is changed in the space of haematoxylin, eosin and residual of Ruifrok and Johnston 2001 (the matrix below), as in
-Tellez et al. 2018, doi 10.1109/TMI.2018.2820199.
+Stain is changed as in Tellez et al. 2018, doi 10.1109/TMI.2018.2820199. "hed" is the space of haematoxylin, eosin and
+residual of Ruifrok and Johnston 2001 (the matrix below); "macenko" is that of each tile's stains as Macenko et al. 2009
+find them, so that a tile of other dyes or another scanner is changed along its own colours.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ from PIL import Image
 from torch import Tensor
 
 from .contract.values import Array
+from .stain import macenko
 
 _RGB_OF_HED = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 _HED_OF_RGB = torch.linalg.inv(_RGB_OF_HED)
 _MIN_SCALE, _MAX_SCALE = 0.65, 1.8
+STAIN_SPACES = ("hed", "macenko")
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float, *shape: int) -> Tensor:
@@ -45,10 +50,45 @@ def moved(tiles: Tensor, rng: np.random.Generator) -> Tensor:
 
 def restained(tiles: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
     """Each stain made stronger or weaker; tiles 0 to 255 (n, 3, h, w), gain and offset (n, 3) per stain."""
-    density = -torch.log((tiles.clamp(0, 255) + 1.0) / 256.0)
     # density_rgb = M^T diag(gain) M^-T density + M^T offset: one 3 x 3 matrix a tile
     matrix = torch.einsum("sc,ns,ks->nck", _RGB_OF_HED, gain, _HED_OF_RGB)
-    added = offset @ _RGB_OF_HED
+    return _mixed(tiles, matrix, offset @ _RGB_OF_HED)
+
+
+def restained_macenko(tiles: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+    """Each of a tile's own two stains made stronger or weaker; what is neither stays as it is.
+
+    Parameters
+    ----------
+    tiles : float (n, 3, h, w), 0 to 255
+    gain, offset : float (n, 3), per haematoxylin, eosin, residual; the residual's are used only where a tile's stains
+        cannot be told, which is then changed by restained()
+
+    Returns
+    -------
+    float (n, 3, h, w), 0 to 255
+    """
+    matrix, added = torch.eye(3).repeat(len(tiles), 1, 1), torch.zeros(len(tiles), 3)
+    unknown = torch.zeros(len(tiles), dtype=torch.bool)
+    seen = tiles.detach().clamp(0, 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    for index, tile in enumerate(seen):
+        found = macenko(tile[None])
+        if found is None:
+            unknown[index] = True
+            continue
+        # density + M^T ((gain - 1) * concentration + offset), the concentration being pinv(M^T) density
+        stains = torch.from_numpy(found.matrix.copy()).float()
+        matrix[index] += stains.T @ torch.diag(gain[index, :2] - 1) @ torch.linalg.pinv(stains.T)
+        added[index] = offset[index, :2] @ stains
+    changed = _mixed(tiles, matrix, added)
+    if unknown.any():
+        changed[unknown] = restained(tiles[unknown], gain[unknown], offset[unknown])
+    return changed
+
+
+def _mixed(tiles: Tensor, matrix: Tensor, added: Tensor) -> Tensor:
+    """Densities of each tile through its matrix (n, 3, 3), and more density (n, 3) on top."""
+    density = -torch.log((tiles.clamp(0, 255) + 1.0) / 256.0)
     density = torch.einsum("nck,nkhw->nchw", matrix, density) + added[:, :, None, None]
     return torch.exp(-density).mul(256.0).sub(1.0).clamp(0, 255)
 
@@ -80,11 +120,12 @@ def _compressed(tiles: Tensor, chosen: Array, qualities: Array) -> Tensor:
     return tiles
 
 
-def augmented(tiles: Tensor, rng: np.random.Generator) -> Tensor:
-    """``tiles`` float (n, 3, h, w) of 0 to 255, changed at random."""
+def augmented(tiles: Tensor, rng: np.random.Generator, stain: str = "hed") -> Tensor:
+    """``tiles`` float (n, 3, h, w) of 0 to 255, changed at random; ``stain`` is one of STAIN_SPACES."""
     n = len(tiles)
     tiles = moved(tiles, rng)
-    tiles = restained(tiles, _uniform(rng, 0.6, 1.5, n, 3), _uniform(rng, -0.06, 0.06, n, 3))
+    change = {"hed": restained, "macenko": restained_macenko}[stain]
+    tiles = change(tiles, _uniform(rng, 0.6, 1.5, n, 3), _uniform(rng, -0.06, 0.06, n, 3))
     tiles = relit(
         tiles, _uniform(rng, 0.82, 1.15, n), _uniform(rng, 0.75, 1.25, n), _uniform(rng, 0.92, 1.08, n, 3)
     )  # fmt: skip

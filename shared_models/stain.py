@@ -43,6 +43,7 @@ from .stain_vahadane import sparse_codes, sparse_stains
 
 WHITE = 240.0
 _DENSITY = -np.log((np.arange(256) + 1.0) / WHITE)
+_DENSITY_SHORT = _DENSITY.astype(np.float32)
 # Tissue absorbs that much on the average of R, G, B; where all three are below 15 it is a border or ink, not stain.
 _LEAST_DENSITY, _DARKEST = 0.15, 15
 _LEAST_PIXELS, _LEAST_DENSE = 1000, 200
@@ -82,6 +83,8 @@ class Stain:
             fault = "the two stains are the same colour, or opposite ones"
         elif matrix[0, 0] <= matrix[1, 0]:
             fault = "haematoxylin, which absorbs more red, comes first"
+        elif matrix[:, 1].min() < 0.4:
+            fault = "haematoxylin and eosin absorb green"
         elif most.min() < _LEAST_CONCENTRATION or most.max() > 20:
             fault = f"strengths lie between {_LEAST_CONCENTRATION} and 20"
         if fault:
@@ -95,13 +98,7 @@ class Stain:
 
 @dataclass(frozen=True, eq=False)
 class Normalised:
-    """Tiles after normalisation.
-
-    Parameters
-    ----------
-    pixels : uint8 (n, h, w, 3)
-    changed : bool (n,); False where no stain could be told, and the tile is as it came
-    """
+    """``pixels`` uint8 (n, h, w, 3); ``changed`` bool (n,), False where no stain could be told: the tile as it came."""
 
     pixels: Array
     changed: Array
@@ -109,15 +106,16 @@ class Normalised:
 
 def density(pixels: Array) -> Array:
     """Optical density float32 of uint8 pixels, same shape: -ln((value + 1) / 240); a little below 0 on bright glass."""
-    return _DENSITY.astype(np.float32)[pixels]
+    return _DENSITY_SHORT[pixels]
 
 
 def _tissue(tiles: Array, budget: int) -> Array:
     """Densities float64 (m, 3) of tissue pixels, evenly taken from each tile, so that the tiles' order is no matter."""
     kept = []
     for tile in tiles:
-        flat = tile.reshape(-1, 3)
-        kept.append(flat[(density(flat).mean(axis=1) >= _LEAST_DENSITY) & (flat.max(axis=1) >= _DARKEST)])
+        red, green, blue = (tile[..., c].reshape(-1) for c in range(3))
+        light = density(red) + density(green) + density(blue) >= 3 * _LEAST_DENSITY
+        kept.append(tile.reshape(-1, 3)[light & (np.maximum(np.maximum(red, green), blue) >= _DARKEST)])
     total = sum(len(pixels) for pixels in kept)
     if total < _LEAST_PIXELS:
         return np.empty((0, 3))
@@ -185,7 +183,7 @@ def _restained(tile: Array, source: Stain, target: Stain) -> Array:
     wanted = (gain[:, None] * target.matrix).astype(np.float32)
     flat = density(tile.reshape(-1, 3))
     # Glass brighter than WHITE stays so.
-    bright = np.minimum(flat.mean(axis=1, keepdims=True), 0)
+    bright = np.minimum(flat @ np.full((3, 1), 1 / 3, np.float32), 0)
     values = np.exp(-(sparse_codes(flat, source.matrix) @ wanted) - bright) * np.float32(WHITE) - 1
     return np.clip(np.rint(values), 0, 255).astype(np.uint8).reshape(tile.shape)
 

@@ -40,9 +40,10 @@ def sparse_codes(densities: Array, matrix: Array, penalty: float = 0.0) -> Array
     both = gram[0, 0] * gram[1, 1] - gram[0, 1] * gram[0, 1]
     first = (gram[1, 1] * pull[:, 0] - gram[0, 1] * pull[:, 1]) / both
     second = (gram[0, 0] * pull[:, 1] - gram[0, 1] * pull[:, 0]) / both
-    alone = np.maximum(pull / np.diag(gram), 0)
-    codes = [np.where(second < 0, alone[:, 0], first), np.where(first < 0, alone[:, 1], second)]
-    return np.maximum(np.stack(codes, axis=1), 0)
+    codes = np.empty_like(pull)
+    codes[:, 0] = np.where(second < 0, pull[:, 0] / gram[0, 0], first)
+    codes[:, 1] = np.where(first < 0, pull[:, 1] / gram[1, 1], second)
+    return np.maximum(codes, 0, out=codes)
 
 
 def sparse_stains(densities: Array, start: Array, penalty: float = _PENALTY) -> Array:

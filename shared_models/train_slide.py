@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from .code_version import git_commit
 from .contract.values import Array
-from .slide_augmentation import augmented, shifted
+from .slide_augmentation import STAIN_SPACES, augmented, shifted
 from .slide_data import TileSet, read_tiles
 from .slide_network import SLIDE_CLASSES, SlideNetwork, imagenet_weights
 
@@ -114,9 +114,13 @@ def _write(path: Path, save: Any) -> None:
 
 
 def train(
-    data: Path, out: Path, *, epochs: int, batch: int, rate: float, seed: int, resume: bool, limit: Optional[int] = None
-) -> dict[str, Any]:
-    """Train, and return what result.json holds. ``limit`` takes only so many tiles of each split, for a trial."""
+    data: Path, out: Path, *, epochs: int, batch: int, rate: float, seed: int, resume: bool,
+    limit: Optional[int] = None, stain: str = "hed",
+) -> dict[str, Any]:  # fmt: skip
+    """Train, and return what result.json holds.
+
+    ``limit`` takes only so many tiles of each split, for a trial; ``stain`` is one of STAIN_SPACES.
+    """
     read = [read_tiles(data, split) for split in ("train", "val")]
     if read[0] is None or read[1] is None:
         raise SystemExit(f"{data} does not hold the H&E tiles; see --data.")
@@ -154,7 +158,7 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * done / (epochs * steps)))
             chosen = order[step * batch : (step + 1) * batch]
-            changed = augmented(as_batch(sets[0].pixels[chosen]), rng)
+            changed = augmented(as_batch(sets[0].pixels[chosen]), rng, stain)
             loss = _loss(network, changed, labels[torch.from_numpy(chosen)], rng)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -179,7 +183,7 @@ def train(
         state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average,
                  "history": history, "best": best, "epoch": epoch + 1}  # fmt: skip
         _write(out / "last.pt", lambda path, state=state: torch.save(state, path))
-        settings = {"epochs": epochs, "batch": batch, "rate": rate, "seed": seed}
+        settings = {"epochs": epochs, "batch": batch, "rate": rate, "seed": seed, "stain_augmentation": stain}
         probe.load_state_dict(torch.load(out / "best.pt", weights_only=True))
         result = {"commit": commit, "command": " ".join(["python -m shared_models.train_slide", *sys.argv[1:]]),
                   "settings": settings, "train_tiles": len(labels), "val_tiles": len(val_labels),
@@ -227,10 +231,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=int, help="take only so many tiles of each split: a trial, not a model")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
+    parser.add_argument("--stain-augmentation", choices=STAIN_SPACES, default="hed",
+                        help="whose stains are changed: the same two for all tiles, or each tile's own")  # fmt: skip
     given = parser.parse_args()
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     train(given.data, given.out, epochs=given.epochs, batch=given.batch, rate=given.rate, seed=given.seed,
-          resume=given.resume, limit=given.limit)  # fmt: skip
+          resume=given.resume, limit=given.limit, stain=given.stain_augmentation)  # fmt: skip
 
 
 if __name__ == "__main__":
