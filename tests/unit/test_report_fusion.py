@@ -17,6 +17,7 @@ from shared_models.contract.values import CLASSES, ClinicalFields
 from shared_models.fusion import fuse
 
 BY = Provenance("test", "0" * 64, "test", True, "cpu", ())
+WEIGHTS = {"radiology": 2.0, "clinical": 1.0}  # so that the rest has an answer without the slide
 PATIENT = ClinicalFields(67, "male", "former", None)
 
 
@@ -63,7 +64,7 @@ def test_bars_point_to_the_side_of_their_sign():
 
 
 def test_the_words_name_what_would_change_the_answer():
-    answer = fused(slide(0.02, 0.97), ClinicalFields(55, "female", "never", 0.0), weights={"clinical": 3.0})
+    answer = fused(slide(0.02, 0.97), ClinicalFields(55, "female", "never", 0.0), weights=WEIGHTS)
     words = " ".join(fusion_values(answer, None)["left_out"]["sentences"])
     assert answer.answer == "squamous_cell" and answer.leave_one_out["pathology"].answer == "adenocarcinoma"
     share = round(100 * answer.leave_one_out["pathology"].probabilities["adenocarcinoma"])
