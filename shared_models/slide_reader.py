@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional, Protocol, Union
@@ -47,17 +48,21 @@ class Slide:
     level_sizes : (width, height) of each level, finest first
     mpp : micrometres per level-0 pixel
     slide_id : name of the file without its ending
+    reopen : opens the file once more, for another thread: a handle serves one at a time
 
     Made by open_slide(); closes itself at the end of a ``with`` block.
     """
 
-    def __init__(self, levels: _Levels, sizes: list[tuple[int, int]], mpp: float, slide_id: str) -> None:
+    def __init__(
+        self, levels: _Levels, sizes: list[tuple[int, int]], mpp: float, slide_id: str, reopen: Callable[[], Slide]
+    ) -> None:  # fmt: skip
         self._levels = levels
         self._sizes = sizes
         self.level_sizes = tuple(sizes)
         self.dimensions = sizes[0]
         self.mpp = mpp
         self.slide_id = slide_id
+        self.reopen = reopen
 
     def __enter__(self) -> Slide:
         return self
@@ -71,9 +76,7 @@ class Slide:
         """Release the file."""
         self._levels.close()
 
-    def read(
-        self, x: float, y: float, width: float, height: float, out_px: Union[int, tuple[int, int]]
-    ) -> Array:  # fmt: skip
+    def read(self, x: float, y: float, width: float, height: float, out_px: Union[int, tuple[int, int]]) -> Array:
         """A rectangle of level 0, at another scale.
 
         Parameters
@@ -199,8 +202,7 @@ class _Picture:
                 else:
                     self._pixels = np.asarray(picture)
         except Image.DecompressionBombError as fault:
-            raise InputTooLarge("The picture has too many pixels for a file without tiles.",
-                                "Convert it to a tiled, pyramidal TIFF.") from fault  # fmt: skip
+            raise InputTooLarge("The picture has too many pixels.", "Convert it to a tiled TIFF.") from fault
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as fault:
             raise InvalidInput("The picture cannot be read.", _REMEDY_FILE) from fault
         self.sizes = [(self._pixels.shape[1], self._pixels.shape[0])]
@@ -258,7 +260,8 @@ def open_slide(path: Union[str, os.PathLike[str]], mpp: Optional[float] = None) 
         raise InvalidInput(f"{file.name} is no file.", "Choose the slide's file.")  # a pipe would be waited for
     levels, sizes, said = _levels(file)
     try:
-        return Slide(levels, sizes, _checked_mpp(said, mpp), file.name.split(".")[0] or file.name)
+        pixel, name = _checked_mpp(said, mpp), file.name.split(".")[0] or file.name
+        return Slide(levels, sizes, pixel, name, lambda: open_slide(file, mpp))
     except InvalidInput:
         levels.close()
         raise
