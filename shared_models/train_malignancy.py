@@ -192,9 +192,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--others", type=int, default=OTHERS, help="counter-examples in a batch")
     parser.add_argument("--folds", type=int, default=0, help="cross-validation over the training patients")
+    parser.add_argument("--part", choices=("all", "network", "folds"), default="all", help="only this, side by side")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
@@ -202,7 +203,10 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     given.out.mkdir(parents=True, exist_ok=True)
     train, held = pool_of(given.data, "train", given.out), _Held(pool_of(given.data, "val", given.out))
-    trained(train, held, given.out / "network", given, given.seed)
+    if given.part != "folds":
+        trained(train, held, given.out / "network", given, given.seed)
+    if given.part == "network":
+        return
     fold = folds_of(train.data.patients, given.folds, given.seed) if given.folds else np.array([])
     for number in range(given.folds):
         rest = train.of(np.flatnonzero(fold != number))
