@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS
 from shared_models.contract.errors import LungXAIError
-from shared_models.contract.results import MODALITIES, FusionResult
+from shared_models.contract.fusion_result import MODALITIES, PART_LABELS, FusionResult
 from shared_models.contract.values import CLASSES
 
 from . import clinical_form, jobs, record
-from .fusion_nodes import MODALITY_NAMES
+from .fusion_nodes import MODALITY_NAMES, field_share, known_fields, what_decides
 from .results import CaseNodes
 from .text import NOT_ASSESSED, probability, tr
 from .widgets import Connections, choose, fill, read, text_of
@@ -200,6 +200,9 @@ class CasePanel:
                 widget.setEnabled(value is not None)
         header = [tr("Modality"), tr("Weight"), *(tr(CLASS_LABELS[name]) for name in CLASSES)]
         rows = [] if fusion is None else [_row(fusion, modality) for modality in MODALITIES]
+        for field in [] if fusion is None else known_fields(fusion):
+            shares = [field_share(fusion, field, name) for name in CLASSES]
+            rows.append([tr("of these: {field}").format(field=tr(PART_LABELS[field])), "", *shares])
         fill(self._panel.host.qt, self._ui.contributionTable, header, rows, tr(NOT_ASSESSED))
         self._ui.fusionLabel.setText("" if fusion is None else _in_words(fusion))
 
@@ -214,7 +217,7 @@ def _row(fusion: FusionResult, modality: str) -> list[str]:
 
 
 def _in_words(fusion: FusionResult) -> str:
-    """Agreement, what is missing, and what is left to the classes that nothing assessed."""
+    """Agreement, what is missing, what is left to the classes that nothing assessed, and what the answer hangs on."""
     lines = [fusion.agreement]
     if fusion.missing:
         names = ", ".join(tr(MODALITY_NAMES[modality]) for modality in fusion.missing)
@@ -224,4 +227,5 @@ def _in_words(fusion: FusionResult) -> str:
         lines.append(tr("{share} is left to the classes that nothing assessed.").format(share=share))
     if fusion.abstention is not None:
         lines.append(f"{fusion.abstention.reason} {fusion.abstention.what_would_help}")
+    lines += what_decides(fusion)
     return "\n".join(line for line in lines if line)

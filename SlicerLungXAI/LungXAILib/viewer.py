@@ -14,14 +14,15 @@ from typing import Any, Optional
 
 from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, RGB, heat_colour
 from shared_models.contract.errors import InvalidInput
+from shared_models.contract.fusion_result import MODALITIES, PART_LABELS, FusionResult
 from shared_models.contract.provenance import Provenance
-from shared_models.contract.results import MODALITIES, FusionResult, Nodule, Probabilities
+from shared_models.contract.results import Nodule, Probabilities
 from shared_models.contract.values import CLASSES
 
 from . import heatmaps, nodules, results, segmentations
 from .case_results import CaseResults
 from .colours import nodule_colour
-from .fusion_nodes import MODALITY_NAMES
+from .fusion_nodes import MODALITY_NAMES, field_share, known_fields, what_decides
 from .logics import SceneLogics
 from .rendering import WINDOWS
 from .text import NOT_ASSESSED, NOTICE, probability, tr
@@ -127,7 +128,8 @@ class Viewer:
             "bars": bars,
             "agreement": fusion.agreement,
             "abstention": "" if said is None else f"{said.reason} {said.what_would_help}".strip(),
-            "modalities": [_modality(fusion, name, top) for name in MODALITIES],
+            "modalities": [_modality(fusion, name, top) for name in MODALITIES] + _fields(fusion, top),
+            "decides": what_decides(fusion),
         }
 
     def models(self) -> list[dict[str, str]]:
@@ -190,18 +192,29 @@ def _modality(fusion: FusionResult, modality: str, top: float) -> dict[str, Any]
     name = tr(MODALITY_NAMES[modality])
     if modality in fusion.missing:
         return {"key": modality, "name": name, "words": tr("missing"), "bars": []}
-    bars = []
-    for kind, value in fusion.contributions[modality].items():
-        width = 50.0 * abs(value) / top
-        left = 50.0 if value >= 0 else 50.0 - width
-        bars.append(
-            {
-                "label": tr(CLASS_LABELS[kind]), "left": left, "width": width, "text": f"{value:+.2f}",
-                "colour": _css(CLASS_COLOURS[kind]),
-            }
-        )  # fmt: skip
+    bars = [_signed(kind, value, top, f"{value:+.2f}") for kind, value in fusion.contributions[modality].items()]
     words = tr("weight {weight:.2f}").format(weight=fusion.weights[modality])
     return {"key": modality, "name": name, "words": words, "bars": bars}
+
+
+def _fields(fusion: FusionResult, top: float) -> list[dict[str, Any]]:
+    """Each known clinical field as a modality's entry, on a scale of its own, for all are small beside ``top``."""
+    own = max((abs(v) for row in fusion.field_contributions.values() for v in row.values()), default=0.0)
+    entries = []
+    for field in known_fields(fusion):
+        row = fusion.field_contributions[field]
+        bars = [_signed(kind, row[kind], own, field_share(fusion, field, kind)) for kind in CLASSES if row[kind]]
+        words = tr("part of the clinical fields, drawn {times:.0f} times larger").format(times=top / own)
+        entries.append({"key": field, "name": tr(PART_LABELS[field]), "words": words, "bars": bars})
+    return entries
+
+
+def _signed(kind: str, value: float, top: float, text: str) -> dict[str, Any]:
+    """A bar of class ``kind`` to the left or right of the middle; ``top`` fills half."""
+    width = 50.0 * abs(value) / top
+    left = 50.0 if value >= 0 else 50.0 - width
+    colour = _css(CLASS_COLOURS[kind])
+    return {"label": tr(CLASS_LABELS[kind]), "left": left, "width": width, "text": text, "colour": colour}
 
 
 def _model(provenance: Provenance) -> dict[str, str]:

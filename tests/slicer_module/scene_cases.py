@@ -6,12 +6,14 @@ test_scene_server.py.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
 from LungXAILib.case_results import CaseResults
 
+from shared_models.contract.fusion_result import CLINICAL_FIELDS, LeftOut
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import (
     FusionResult,
@@ -121,6 +123,36 @@ def fusion(slide: bool = True) -> FusionResult:
         missing=tuple(n for n in ("radiology", "pathology", "clinical") if n not in took_part),
         agreement="Both point the same way.",
         provenance=(PROVENANCE,),
+    )
+
+
+def fusion_of_fields() -> FusionResult:
+    """With age and sex beside CT and slide; without the slide there is no answer, without the sex another."""
+    none = dict.fromkeys(CLASSES, 0.0)
+    shares = {
+        **{name: none for name in ("smoking", "pack_years")},
+        "age_years": {**none, "adenocarcinoma": -0.01, "squamous_cell": 0.02},
+        "sex": {**none, "adenocarcinoma": -0.05, "squamous_cell": 0.075},
+        "base": {**none, "adenocarcinoma": 0.02, "squamous_cell": -0.0004},
+    }
+    both = fusion()
+    whole = {name: sum(row[name] for row in shares.values()) for name in CLASSES}
+    same = LeftOut(both.probabilities, both.not_assessed_mass)
+    turned = {**both.probabilities, "adenocarcinoma": 0.3, "squamous_cell": 0.5}
+    help_words = Abstention("Nobody can tell.", "A slide.")
+    return dataclasses.replace(
+        both,
+        weights={**both.weights, "clinical": 0.5},
+        contributions={**both.contributions, "clinical": whole},
+        missing=(),
+        field_contributions={name: shares[name] for name in (*CLINICAL_FIELDS, "base")},
+        leave_one_out={
+            "radiology": same,
+            "pathology": LeftOut(dict.fromkeys(CLASSES), 1.0, help_words),
+            "clinical": same,
+            "age_years": same,
+            "sex": LeftOut(turned, 0.2),
+        },
     )
 
 

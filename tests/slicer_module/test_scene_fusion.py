@@ -3,9 +3,10 @@
 import dataclasses
 
 import pytest
-from LungXAILib import results, volumes
+from LungXAILib import fusion_nodes, results, volumes
 from LungXAILib.text import NOTICE
-from scene_cases import AFFINES, case, cell_rows, ct, fusion
+from LungXAILib.viewer import Viewer
+from scene_cases import AFFINES, case, cell_rows, ct, fusion, fusion_of_fields
 
 from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, NOT_ASSESSED
 from shared_models.contract.values import CLASSES, Abstention
@@ -95,3 +96,40 @@ def test_the_contributions_are_by_modality(logics) -> None:
 def test_a_case_without_fusion_has_no_chart(logics) -> None:
     nodes = imported(logics, fusion=None)
     assert nodes.fusion_table is nodes.fusion_chart is nodes.contributions_chart is None
+
+
+def test_each_field_has_a_column_and_each_part_a_row_of_what_is_said_without_it(logics) -> None:
+    rows = cell_rows(imported(logics, fusion=fusion_of_fields()).fusion_table)
+    assert rows[0][3:] == ["CT", "Slide", "Clinical fields", "Age", "Sex", "Before any field"]
+    assert rows[1][5:] == ["-0.04", "-0.010", "-0.050", "+0.020"]
+    assert rows[2][5:] == ["+0.09", "+0.020", "+0.075", "neutral"]
+    assert rows[3][5:] == ["neutral"] * 4
+    assert [row[:2] for row in rows[-5:]] == [
+        ["Without: CT", "Adenocarcinoma 62.0 %"],
+        ["Without: Slide", "No answer"],
+        ["Without: Clinical fields", "Adenocarcinoma 62.0 %"],
+        ["Without: Age", "Adenocarcinoma 62.0 %"],
+        ["Without: Sex", "Squamous cell carcinoma 50.0 %"],
+    ]
+
+
+def test_what_decides_is_told_in_words() -> None:
+    told = ["Without slide: no answer.", "Without sex: squamous cell carcinoma 50.0 %."]
+    whole = fusion_of_fields()
+    assert fusion_nodes.what_decides(whole) == told
+    nothing = dataclasses.replace(whole, leave_one_out={"radiology": whole.leave_one_out["radiology"]})
+    assert [words[:23] for words in fusion_nodes.what_decides(nothing)] == ["No one part alone decid"]
+    assert fusion_nodes.what_decides(fusion()) == []
+
+
+def test_the_page_lists_the_fields_after_the_modalities_on_their_own_scale(logics) -> None:
+    whole = case(ct(AFFINES["plain"]), fusion=fusion_of_fields())
+    told = Viewer(logics, imported(logics, fusion=fusion_of_fields()), whole).fused()
+    entries = {entry["key"]: entry for entry in told["modalities"]}
+    assert list(entries) == ["radiology", "pathology", "clinical", "age_years", "sex", "base"]
+    assert entries["sex"]["words"] == "part of the clinical fields, drawn 15 times larger"  # 1.1 of the slide to 0.075
+    adenocarcinoma, squamous = entries["sex"]["bars"]
+    assert (adenocarcinoma["text"], squamous["text"]) == ("-0.050", "+0.075")
+    assert squamous["left"] == 50 and squamous["width"] == pytest.approx(50)
+    assert adenocarcinoma["left"] + adenocarcinoma["width"] == pytest.approx(50)
+    assert told["decides"][0] == "Without slide: no answer."
