@@ -6,6 +6,7 @@ safe_name()    an image's name as part of a file's name
 The files, in PROJECT_FOLDER/lungxai; QuPath's own files are read and never changed, so it may have the project open:
   ID_NAME.RUN.tiles.geojson.gz     tiles and regions of a run
   ID_NAME.RUN.METHOD.geojson.gz    contours of a heatmap
+  ID_NAME.RUN.METHOD.ome.tif       the same heatmap as a picture, to be seen beside the slide
   ID_NAME.metadata.json            the slide-level result, key to text
 """
 
@@ -20,10 +21,13 @@ from shared_models.contract.errors import InvalidInput, ServerError
 
 from .annotations import write_geojson
 from .backend import Geo, ProjectImage, Written
+from .drawn_areas import drawn_areas
 from .project_files import ProjectFiles, read_project
 from .project_json import read_json, replace_file, text
+from .project_metadata import put_metadata
 
 FOLDER = "lungxai"
+IMPORTED = "imported"  # in the place of a run's name
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_METADATA_BYTES = 1 << 20
 
@@ -39,22 +43,42 @@ class FilesBackend:
     Parameters
     ----------
     path : its .qpproj file
+    processes : where running programs are listed, for a test
     """
 
     kind = "files"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, processes: Path = Path("/proc")) -> None:
         self.project: ProjectFiles = read_project(path)
+        self._processes = processes
         self.folder = self.project.folder / FOLDER
 
     def images(self) -> tuple[ProjectImage, ...]:
         return tuple(entry.image for entry in self.project.entries)
 
     def regions(self, image: ProjectImage, annotation: str) -> tuple[Geo, ...]:
-        raise InvalidInput(
-            f"The annotation {annotation[:60]!r} of {image.name} lies in QuPath's own file, which only QuPath reads.",
-            "Use --region tissue or whole, or classify the selected annotation from a script within QuPath.",
-        )
+        """The areas of this name or class among those that `lungxai qupath import` laid beside the project.
+
+        What a run of the suite made is not among them (drawn_areas.py).
+
+        Raises
+        ------
+        InvalidInput : there is none; the message lists the names there are, and says how they get here.
+        """
+        found, names = [], set()
+        for called, area in drawn_areas(self.parts(image, IMPORTED)):
+            names |= called
+            if annotation in called:
+                found.append(area)
+        if not found:
+            listed = ", ".join(sorted(names)[:20]) or "none"
+            raise InvalidInput(
+                f"{image.name} has no area of the name or class {annotation[:60]!r} beside the project. "
+                f"There are: {listed}.",
+                f"Draw it in QuPath and name it, there File > Export objects as GeoJSON, then: lungxai qupath import "
+                f'FILE.geojson "{self.project.path}" --image "{image.name}". Or use --region tissue.',
+            )
+        return tuple(found)
 
     def write_run(self, image: ProjectImage, run_id: str, collection: Geo, name: str = "tiles") -> Written:
         path = self.prepared() / f"{_stem(image)}.{_checked(run_id)}.{_checked(name)}.geojson.gz"
@@ -63,6 +87,7 @@ class FilesBackend:
 
     def remove_run(self, image: ProjectImage, run_id: str) -> int:
         found = self.parts(image, _checked(run_id))
+        found += sorted(self.folder.glob(f"{_stem(image)}.{run_id}.*.ome.tif"))
         try:
             for path in found:
                 path.unlink()
@@ -74,10 +99,15 @@ class FilesBackend:
         """The files of a run, or of all runs, of an image."""
         return sorted(self.folder.glob(f"{_stem(image)}.{run_id}.*.geojson.gz"))
 
+    def picture_path(self, image: ProjectImage, run_id: str, method: str) -> Path:
+        """Where a heatmap's picture belongs."""
+        return self.prepared() / f"{_stem(image)}.{_checked(run_id)}.{_checked(method)}.ome.tif"
+
     def set_metadata(self, image: ProjectImage, values: Mapping[str, str]) -> None:
         path = self.prepared() / f"{_stem(image)}.metadata.json"
         old = read_json(path, _MAX_METADATA_BYTES, path.name) if path.exists() else {}
         replace_file(path, text({**old, **values}))
+        put_metadata(self.project, image, values, processes=self._processes)
 
     def metadata(self, image: ProjectImage) -> dict[str, str]:
         """What set_metadata() kept."""

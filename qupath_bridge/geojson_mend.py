@@ -1,6 +1,7 @@
 """Objects of any origin as GeoJSON that QuPath takes whole, since one bad feature makes it refuse the file.
 
-mended()   objects as a collection, with what was done to them in words
+mended()           objects as a collection, with what was done to them in words
+sound_geometry()   the area of one object
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ def mended(objects: Iterable[QuPathObject]) -> tuple[dict[str, Any], list[str]]:
     }
     notes = [f"{count} objects {words[what]}." for what, count in done.items() if count]
     return {"type": "FeatureCollection", "features": features}, notes
+
+
+def sound_geometry(item: QuPathObject) -> Optional[dict[str, Any]]:
+    """The object's area as a valid Polygon or MultiPolygon; None where it has none, as a line or a point."""
+    found, _ = _shape(item)
+    return found if found is not None and found["type"] in ("Polygon", "MultiPolygon") else None
 
 
 def _feature(item: QuPathObject, done: dict[str, int], seen: set[str]) -> Optional[dict[str, Any]]:

@@ -177,6 +177,8 @@ class PaquoProject:
     def regions(self, image: ProjectImage, annotation: str) -> tuple[Geo, ...]:
         """The geometries, GeoJSON Polygon or MultiPolygon, of the annotations of this name or class.
 
+        What a run of the suite made is not among them, as in drawn_areas.py.
+
         Raises
         ------
         InvalidInput : there is none of that name or class with an area.
@@ -186,6 +188,8 @@ class PaquoProject:
         found, names = [], set()
         with _doing(f"read the annotations of {image.name}"):
             for drawn in self._entry(image).hierarchy.annotations:
+                if any(str(key).startswith("LungXAI ") for key in drawn.java_object.getMetadata().keySet()):
+                    continue
                 called = {drawn.name, drawn.path_class.name if drawn.path_class is not None else None} - {None}
                 names |= called
                 if annotation in called and drawn.java_object.getROI().isArea():

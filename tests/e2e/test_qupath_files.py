@@ -97,6 +97,19 @@ def test_a_second_run_does_nothing_and_the_store_is_gone(study, capsys) -> None:
     assert {p.name: p.read_bytes() for p in (project.parent / "lungxai").iterdir()} == before
 
 
+def test_the_heatmap_is_a_picture_of_the_slide_s_own_size(study) -> None:
+    from shared_models.slide_reader import open_slide
+
+    project, truth = study
+    (path,) = (project.parent / "lungxai").glob("*.gradcam.ome.tif")
+    with open_slide(path) as picture, open_slide(project.parents[1] / "composed.tif", truth["mpp"]) as slide:
+        assert picture.dimensions == slide.dimensions and picture.mpp == pytest.approx(slide.mpp)
+        assert len(picture.level_sizes) > 1
+        glass = picture.read(0, 0, 200, 200, 20)
+        tissue = picture.read(*truth["tiles"][0]["origin_px"], 6 * 224, 6 * 224, 64)
+    assert (glass == 255).all() and tissue.std() > 5
+
+
 def test_export_and_import_give_files_that_qupath_takes(study, tmp_path, capsys) -> None:
     project, _ = study
     assert main(["qupath", "export", str(project), "--out", str(tmp_path / "out")]) == 0
@@ -112,11 +125,19 @@ def test_export_and_import_give_files_that_qupath_takes(study, tmp_path, capsys)
         (project.parent / "data" / "1" / "data.qpdata").unlink()
 
 
+def grained(height: int, width: int) -> np.ndarray:
+    """Pink with grain as sharp as a cell's nucleus: every tile is tissue of full quality."""
+    from scipy.ndimage import gaussian_filter
+
+    grain = gaussian_filter(np.random.default_rng(0).normal(0, 1, (height, width)), 1.5)
+    pixels = np.array([200, 120, 180]) + 40 * (grain / grain.std())[..., None] * np.array([0.8, 1.0, 0.5])
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """A project of one picture of 20 x 20 tiles, pink all over: every tile is tissue."""
-    pixels = np.full((20 * 64, 20 * 64, 3), (200, 120, 180), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "pink.png")
+    """A project of one picture of 20 x 20 tiles, tissue all over."""
+    Image.fromarray(grained(20 * 64, 20 * 64)).save(tmp_path / "pink.png")
     target = tmp_path / "study" / "project.qpproj"
     assert main(["qupath", "new", str(tmp_path / "pink.png"), "--mpp", "0.5", "--out", str(target)]) == 0
     return target
@@ -152,19 +173,119 @@ def server(tmp_path_factory):
         yield ["--server", url, "--token-file", str(folder / "token")], client
 
 
+def small_tiles(monkeypatch) -> None:
+    """The fake model takes tiles of 64 pixels, 32 µm."""
+    monkeypatch.setattr(
+        "qupath_bridge.classify.pathology_model",
+        lambda client, name=None: {"tile_px": 64, "spacing_um_px": 0.5, "modality": "pathology", "model_id": "fake 1"},
+    )
+
+
+def counted(monkeypatch, sent: list) -> None:
+    put = Client.put_tiles
+
+    def counting(self, case_id, tiles, ahead=False):
+        sent.append(len(tiles.pixels))
+        return put(self, case_id, tiles, ahead)
+
+    monkeypatch.setattr(Client, "put_tiles", counting)
+
+
+def drawn_tiles(project: Path) -> list[tuple[float, ...]]:
+    """(left, top, right, bottom) of each tile of the only run."""
+    (run,) = objects(project)
+    rings = [np.array(o.coordinates[0]) for o in run.children if o.kind == "tile"]
+    return sorted((*ring.min(axis=0), *ring.max(axis=0)) for ring in rings)
+
+
+def test_smaller_tiles_that_overlap_are_drawn_and_their_regions_do_not(project, server, monkeypatch) -> None:
+    small_tiles(monkeypatch)
+    command = ["qupath", "classify", str(project), *server[0], "--tile-um", "16", "--overlap", "0.5"]
+    assert main(command) == 0
+    boxes = drawn_tiles(project)
+    assert {(b[2] - b[0], b[3] - b[1]) for b in boxes} == {(32.0, 32.0)}
+    assert sorted({b[0] for b in boxes})[:3] == [0.0, 16.0, 32.0]
+    (run,) = objects(project)
+    parts = [
+        shapely.geometry.shape({"type": o.shape, "coordinates": o.coordinates})
+        for o in run.children if o.kind == "annotation"
+    ]  # fmt: skip
+    together = shapely.union_all(parts).area
+    assert together == pytest.approx(sum(p.area for p in parts)) == pytest.approx(len(boxes) * 16 * 16)
+    said = json.loads(run.metadata["LungXAI parameters"])
+    assert (said["tile_um"], said["overlap"]) == (16.0, 0.5)
+
+
+@pytest.mark.parametrize("given", [["--tile-um", "40"], ["--overlap", "0.95"], ["--tile-um", "nan"]])
+def test_tiles_that_cannot_be_are_refused(project, server, monkeypatch, given) -> None:
+    small_tiles(monkeypatch)
+    assert main(["qupath", "classify", str(project), *server[0], *given]) == 2
+    assert not list((project.parent / "lungxai").glob("*.geojson.gz"))
+
+
+def test_the_tiles_of_an_annotation_alone(project, server, monkeypatch, tmp_path, capsys) -> None:
+    small_tiles(monkeypatch)
+    command = ["qupath", "classify", str(project), *server[0], "--region", "Tumour"]
+    assert main(command) == 2 and "lungxai qupath import" in capsys.readouterr().err
+    ring = [[640, 640], [1280, 640], [1280, 1280], [640, 640]]
+    drawn = {
+        "type": "Feature", "id": "a", "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"objectType": "annotation", "classification": {"name": "Tumour", "color": [1, 2, 3]}},
+    }  # fmt: skip
+    (tmp_path / "drawn.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [drawn]}))
+    assert main(["qupath", "import", str(tmp_path / "drawn.geojson"), str(project)]) == 0
+    assert main(command) == 0
+    shape = shapely.Polygon(ring)
+    boxes = drawn_tiles(project)
+    assert 40 < len(boxes) < 60
+    assert all(shape.covers(shapely.Point((b[0] + b[2]) / 2, (b[1] + b[3]) / 2)) for b in boxes)
+
+
+def test_blurred_tiles_are_left_out_and_said(server, monkeypatch, tmp_path, capsys) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    small_tiles(monkeypatch)
+    pixels = grained(10 * 64, 20 * 64)
+    pixels[:, 640:] = gaussian_filter(pixels, (8, 8, 0))[:, 640:]
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+    project = tmp_path / "study" / "project.qpproj"
+    assert main(["qupath", "new", str(tmp_path / "half.png"), "--mpp", "0.5", "--out", str(project)]) == 0
+    assert main(["qupath", "classify", str(project), *server[0]]) == 0
+    assert "100 tiles were left out" in capsys.readouterr().out
+    assert {b[0] < 640 for b in drawn_tiles(project)} == {True}
+    assert main(["qupath", "classify", str(project), *server[0], "--region", "whole"]) == 0
+    counts = [len(read_objects(p)[0].children) for p in (project.parent / "lungxai").glob("*.tiles.geojson.gz")]
+    assert max(counts) > 200 > min(counts)
+
+
+def test_a_heatmap_costs_no_second_sending_and_other_tiles_are_not_mixed_in(
+    project, server, monkeypatch, capsys
+) -> None:
+    options, client = server
+    small_tiles(monkeypatch)
+    sent: list = []
+    counted(monkeypatch, sent)
+    command = ["qupath", "classify", str(project), *options, "--case", "one-case"]
+    assert main(command) == 0 and sum(sent) == 400
+    assert main([*command, "--explain", "gradcam"]) == 0 and sum(sent) == 400
+    assert list((project.parent / "lungxai").glob("*.gradcam.ome.tif"))
+    assert main([*command, "--tile-um", "20"]) == 2
+    assert "would be mixed" in capsys.readouterr().err
+    assert len(client.pathology_result("one-case").origin_px) == 400
+
+
 def test_ctrl_c_keeps_what_was_sent_and_the_next_run_goes_on(project, server, monkeypatch, capsys) -> None:
     options, client = server
-    monkeypatch.setattr("qupath_bridge.classify._TILES_AT_ONCE", 4)
+    monkeypatch.setattr("qupath_bridge.sending._TILES_AT_ONCE", 4)
     put, sent = Client.put_tiles, []
 
-    def stopped(self, case_id, tiles):
+    def stopped(self, case_id, tiles, ahead=False):
         if len(sent) == 2:
             raise KeyboardInterrupt
         sent.append(len(tiles.pixels))
         return put(self, case_id, tiles)
 
-    monkeypatch.setattr("qupath_bridge.classify.pathology_model", lambda client: {
-        "tile_px": 64, "spacing_um_px": 0.5, "modality": "pathology"})  # fmt: skip
+    small_tiles(monkeypatch)
     command = ["qupath", "classify", str(project), *options]
     with monkeypatch.context() as patch:
         patch.setattr(Client, "put_tiles", stopped)
@@ -172,7 +293,7 @@ def test_ctrl_c_keeps_what_was_sent_and_the_next_run_goes_on(project, server, mo
     assert "goes on from there" in capsys.readouterr().err
     assert not list((project.parent / "lungxai").glob("*.geojson.gz")) and sum(sent) == 8
     again: list = []
-    monkeypatch.setattr(Client, "put_tiles", lambda self, c, t: again.append(len(t.pixels)) or put(self, c, t))
+    counted(monkeypatch, again)
     assert main(command) == 0
     assert sum(again) == 400 - 8
     (run,) = objects(project)
@@ -211,8 +332,7 @@ def test_objects_go_into_the_project_where_a_qupath_is_and_beside_it_where_none_
 ) -> None:
     from qupath_bridge import project as through_qupath
 
-    monkeypatch.setattr("qupath_bridge.classify.pathology_model", lambda client: {
-        "tile_px": 64, "spacing_um_px": 0.5, "modality": "pathology"})  # fmt: skip
+    small_tiles(monkeypatch)
     command = ["qupath", "classify", str(project), *server[0], "--explain", "gradcam"]
     monkeypatch.setattr(through_qupath, "paquo_problem", lambda: None)
     monkeypatch.setattr(through_qupath, "PaquoProject", Kept)
@@ -278,7 +398,7 @@ def test_runs_are_removed_by_name_and_names_are_no_paths(project) -> None:
             backend.write_run(image, bad, empty)
         with pytest.raises(InvalidInput):
             backend.remove_run(image, bad)
-    with pytest.raises(InvalidInput, match="only QuPath reads"):
+    with pytest.raises(InvalidInput, match="no area of the name"):
         backend.regions(image, "Tumour")
     backend.close()
 
