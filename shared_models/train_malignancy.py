@@ -162,7 +162,7 @@ def _kept(state: Any, path: Path) -> None:
 
 def _command(given: argparse.Namespace) -> str:
     return (f"python -m shared_models.train_malignancy --seed {given.seed} --epochs {given.epochs} "
-            f"--others {given.others} --folds {given.folds}")  # fmt: skip
+            f"--others {given.others} --outlines {given.outlines} --folds {given.folds}")  # fmt: skip
 
 
 def folds_of(patients: Array, count: int, seed: int) -> Array:
@@ -172,15 +172,19 @@ def folds_of(patients: Array, count: int, seed: int) -> Array:
     return np.array([place[name] for name in patients])
 
 
-def pool_of(data_root: Path, split: str, out: Path) -> Pool:
-    """The nodules of a split, with outlines made by the bundled segmentation network (kept in OUT/SPLIT.npz)."""
+def pool_of(data_root: Path, split: str, out: Path, drawn_by: str = "network") -> Pool:
+    """The nodules of a split, with outlines by the bundled segmentation network (about 0.2 s each) or by the reader
+    alone; kept in OUT/SPLIT.npz."""
+    data = ct_data.slices(data_root, split)
+    if drawn_by == "reader":
+        none = np.zeros(data.hu.shape[1:], bool)
+        return Pool(data, outlines(data, lambda hu, pixel, point: none, out / f"{split}.npz", drawn_by))
     from .ct_network import load
     from .ct_pipeline import BUNDLE, WEIGHTS
     from .evaluate_ct import outlined_at
 
     bundle = Bundle.load(MODELS_ROOT / BUNDLE)
     segmentation = load(bundle.path(WEIGHTS)).to(memory_format=torch.channels_last)
-    data = ct_data.slices(data_root, split)
 
     def outline(hu: Array, pixel: float, point: Array) -> Array:
         return outlined_at(segmentation, hu[None], (pixel, pixel, 1.0), np.r_[0.0, point])[0]
@@ -194,6 +198,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--others", type=int, default=OTHERS, help="counter-examples in a batch")
+    parser.add_argument("--outlines", choices=("network", "reader"), default="network", help="of training nodules")
     parser.add_argument("--folds", type=int, default=0, help="cross-validation over the training patients")
     parser.add_argument("--part", choices=("all", "network", "folds"), default="all", help="only this, side by side")
     parser.add_argument("--threads", type=int, default=1)
@@ -202,7 +207,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     given.out.mkdir(parents=True, exist_ok=True)
-    train, held = pool_of(given.data, "train", given.out), _Held(pool_of(given.data, "val", given.out))
+    train = pool_of(given.data, "train", given.out, given.outlines)
+    held = _Held(pool_of(given.data, "val", given.out))
     if given.part != "folds":
         trained(train, held, given.out / "network", given, given.seed)
     if given.part == "network":

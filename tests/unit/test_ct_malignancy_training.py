@@ -122,7 +122,7 @@ class _Measured:
 
 def test_training_that_was_interrupted_ends_with_the_same_weights(tmp_path) -> None:
     torch.set_num_threads(1)
-    given = argparse.Namespace(seed=1, epochs=3, others=2, folds=0, resume=False)
+    given = argparse.Namespace(seed=1, epochs=3, others=2, folds=0, outlines="network", resume=False)
     held = pool(32)
     trained(held, _Measured(), tmp_path / "whole", given, 1)
     with pytest.raises(_Interrupted):
