@@ -17,7 +17,7 @@ import numpy as np
 
 from shared_models.contract.errors import Cancelled, InvalidInput, LungXAIError, ModelUnavailable
 from shared_models.contract.results import Heatmap, LabelVolume, PathologyResult, RadiologyResult
-from shared_models.contract.values import CLASSES, Array, CTVolume
+from shared_models.contract.values import Array, CTVolume
 from shared_models.model_bundle import SLIDE_MODEL, Bundle, slide_folder
 
 log = logging.getLogger("lungxai.worker")
@@ -213,10 +213,6 @@ class ModelSet:
     def tile_answers(self, pixels: Array) -> Array:
         answers: Array = self._of("pathology", self._slide).answers(pixels)
         return answers
-
-    def tile_probabilities(self, pixels: Array) -> Array:
-        """The first five columns of tile_answers()."""
-        return self.tile_answers(pixels)[:, : len(CLASSES)]
 
     def slide_result(
         self,

@@ -27,7 +27,8 @@ examples:
   lungxai models add model.pt --config config.json --name mine --license "CC BY 4.0, A. Author"
   lungxai models add model.pt --config config.json --name mine --yes \\
       --class benign=normal --class acinar=adenocarcinoma --class solid=adenocarcinoma
-  lungxai serve --slide-model mine                                      then slides go to it
+  lungxai serve --slide-model mine                                      then slides go to it, and
+  lungxai qupath classify study/project.qpproj --model mine             QuPath shows what it says
 
 The file is TorchScript, the configuration is that of the WSInfer zoo (and of QuPath's WSInfer extension). A TorchScript
 file is a program, and adding it runs it: add only what you trust. With a --class for each of its classes their
@@ -162,7 +163,9 @@ def _add(given: argparse.Namespace) -> int:
         left = [name for name in wanted.config.class_names if name not in wanted.mapping]
         print(f"  its own classes only, and not in the fusion: not assigned are {', '.join(left)}")
     print(f"  heatmaps {', '.join(own['methods']) or 'none'}")
-    print(f"Use it: lungxai serve --slide-model {wanted.name}\nResearch use only, not a diagnosis.")
+    name = wanted.name
+    print(f"Use it: lungxai serve --slide-model {name}, or lungxai qupath classify PROJECT --model {name}")
+    print("Research use only, not a diagnosis.")
     return 0
 
 

@@ -91,9 +91,6 @@ class FakeBackend:
         }  # fmt: skip
         return Analysis(result, LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), heatmaps)
 
-    def tile_probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        return self.tile_answers(pixels)
-
     def tile_answers(self, pixels: np.ndarray) -> np.ndarray:
         calls = os.environ.get("LUNGXAI_TEST_CALLS")
         if calls:

@@ -92,7 +92,7 @@ def _tissue(rng, height: int, width: int) -> np.ndarray:
     """A picture that passes for tissue: pink and purple patches with sharp edges."""
     coarse = np.kron(rng.integers(0, 2, (-(-height // 8), -(-width // 8))), np.ones((8, 8), int))[:height, :width]
     picture = np.where(coarse[..., None], np.array([225, 140, 190]), np.array([120, 60, 150]))
-    shade = np.linspace(0, 60, width).astype(int)[None, :, None]
+    shade = np.linspace(0, 20, width).astype(int)[None, :, None]
     return np.clip(picture + rng.integers(-20, 20, picture.shape) - shade, 0, 255).astype(np.uint8)
 
 

@@ -86,6 +86,14 @@ def test_nothing_is_added_without_trust(source, tmp_path) -> None:
     assert told.returncode == 2 and "--yes" in told.stderr and not (tmp_path / "added").exists()
 
 
+@pytest.mark.parametrize(("typed", "code"), [("y", 0), ("Yes ", 0), ("", 2), ("no", 2), ("yeah", 2)])
+def test_trust_is_asked_for_where_somebody_can_answer(source, tmp_path, monkeypatch, untried, typed, code) -> None:
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    monkeypatch.setattr("builtins.input", lambda question: typed)
+    assert main(["models", "add", str(source), "--added-models", str(tmp_path / "a")]) == code
+    assert (tmp_path / "a").exists() == (code == 0)
+
+
 def test_a_shipped_model_is_neither_shadowed_nor_removed(source, tmp_path, capsys, untried) -> None:
     shipped = next(MODELS_ROOT.glob("*/configs/metadata.json")).parents[1]
     assert _add(source, tmp_path, "--name", shipped.name, "--replace") == 2

@@ -15,6 +15,15 @@ def test_a_flag_goes_before_a_variable_and_that_before_the_default(tmp_path) -> 
     assert settings.device == "auto" and settings.host == "127.0.0.1"
 
 
+def test_the_slide_model_and_where_added_ones_lie(tmp_path) -> None:
+    assert Settings.read({}).slide_model == "lung_he_lite0"
+    environment = {"LUNGXAI_SLIDE_MODEL": "mine", "LUNGXAI_ADDED_MODELS": str(tmp_path)}
+    settings = Settings.read(environment)
+    assert (settings.slide_model, settings.added_models) == ("mine", tmp_path)
+    assert Settings.read(environment, slide_model="other").slide_model == "other"
+    assert settings.models == Settings().models  # the shipped ones stay where they are
+
+
 def test_every_type_is_read() -> None:
     environment = {"LUNGXAI_ALLOW_REMOTE": "yes", "LUNGXAI_ALLOWED_HOSTS": "a.example, b:80", "LUNGXAI_HOST": "0.0.0.0"}
     settings = Settings.read({**environment, "LUNGXAI_UPLOAD_WAIT_S": "0.5"})
