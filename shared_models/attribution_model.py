@@ -1,0 +1,220 @@
+"""What an attribution method explains: a network, the names of its outputs, and which of them is asked about.
+
+Explained   a network with what the methods must know of it
+Aim         inputs, and the score of each that is explained: a logit, or the difference of two
+
+The networks are explained on a copy that computes the same faster (attribution_network.py); the network itself is never
+changed. Weights that change later are not seen: make a new Explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Optional, Union
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .attribution_network import captured, quick
+from .contract.errors import InvalidInput
+from .contract.values import Array
+
+Target = Union[None, int, str, Sequence[Union[int, str]]]
+Forward = Callable[[nn.Module, Tensor, Optional[Tensor]], Tensor]
+BATCH_CPU = 8  # more is slower: the features no longer fit the processor's memory
+
+
+@dataclass(frozen=True, eq=False)
+class Aim:
+    """What is explained.
+
+    Parameters
+    ----------
+    inputs : float (n, channels, *space)
+    targets : int64 (n,), output that is explained, of each input
+    contrast : int64 (n,), output whose logit is subtracted; None explains the logit alone
+    given : (n, ...), whatever the network's forward needs beside the input
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    contrast: Optional[Tensor] = None
+    given: Optional[Tensor] = None
+
+    def of(self, rows: Any) -> Aim:
+        """The same of some of the inputs; ``rows`` may name one more than once."""
+        contrast, given = (None if part is None else part[rows] for part in (self.contrast, self.given))
+        return Aim(self.inputs[rows], self.targets[rows], contrast, given)
+
+    def at(self, inputs: Tensor) -> Aim:
+        """The same question about other inputs, one for one."""
+        return replace(self, inputs=inputs)
+
+    def score(self, logits: Tensor) -> Tensor:
+        """(n,) of logits (n, outputs)."""
+        score = logits.gather(1, self.targets[:, None])[:, 0]
+        return score if self.contrast is None else score - logits.gather(1, self.contrast[:, None])[:, 0]
+
+
+class Explained:
+    """A network with what the attribution methods must know of it.
+
+    Parameters
+    ----------
+    network : (n, channels, *space) float -> (n, outputs) logits; space is (rows, columns) or (slices, rows, columns).
+        It is put in evaluation mode
+    outputs : names of the logits, in their order
+    layer : name of the module whose output the CAMs look at, as in ``network.get_submodule``
+    fixed_channels : channels that are not the image but a prompt: they are never masked, noised or attributed to
+    low, high : the range of the image's values
+    forward : (network, inputs, given) -> logits, where that is not network(inputs)
+    scores : the same logits without gradients by a faster way, float32 numpy (n, channels, *space) -> (n, outputs);
+        what Occlusion uses
+    batch : inputs that are computed at once; None: 8 on a CPU, on a GPU found by doubling
+    fast : explain on a copy that computes the same faster
+
+    Raises
+    ------
+    InvalidInput : the layer is none of the network's, or two outputs have the same name.
+    """
+
+    def __init__(
+        self, network: nn.Module, outputs: Sequence[str], *, layer: str = "", fixed_channels: Sequence[int] = (),
+        low: float = 0.0, high: float = 1.0, forward: Optional[Forward] = None,
+        scores: Optional[Callable[[Array], Array]] = None, device: str = "cpu", batch: Optional[int] = None,
+        fast: bool = True,
+    ) -> None:  # fmt: skip
+        if len(set(outputs)) != len(outputs) or not outputs:
+            raise InvalidInput("The outputs of the model do not have a name each.", "Name each output once.")
+        if layer not in dict(network.named_modules()):
+            raise InvalidInput(f"The model has no layer {layer!r}.", "Name a module of the network.")
+        if not high > low:
+            raise InvalidInput("The range of the image's values is empty.", "Give low < high.")
+        self.network, self.outputs, self.layer = network.eval(), tuple(outputs), layer
+        self.fixed_channels, self.low, self.high = tuple(fixed_channels), float(low), float(high)
+        self.scores, self.device, self.fast, self.batch = scores, torch.device(device), fast, batch
+        self._forward: Forward = forward or (lambda net, inputs, given: net(inputs))
+        self._quick: Optional[nn.Module] = None
+        self.tuned: dict[Any, Any] = {}  # what was measured once: batch sizes and precision, by method and shape
+
+    def over(self, network: nn.Module) -> Explained:
+        """The same settings on another network of the same kind; it has no faster way to its scores."""
+        return Explained(
+            network, self.outputs, layer=self.layer, fixed_channels=self.fixed_channels, low=self.low, high=self.high,
+            forward=self._forward, device=str(self.device), batch=self.batch, fast=self.fast,
+        )  # fmt: skip
+
+    # --- what is asked
+
+    def tensor(self, inputs: Any) -> Tensor:
+        """float32 on the device, of numpy or torch (n, channels, *space).
+
+        Raises
+        ------
+        InvalidInput : not that shape, empty, or values that are not finite.
+        """
+        found = inputs if isinstance(inputs, Tensor) else torch.from_numpy(np.array(inputs))
+        if found.ndim not in (4, 5) or 0 in found.shape:
+            raise InvalidInput("An image to explain must be (n, channels, rows, columns).", "Give at least one image.")
+        found = found.detach().to(self.device, torch.float32)
+        if not bool(found.isfinite().all()):
+            raise InvalidInput("The image holds values that are not finite.", "Export the image again.")
+        shaped = torch.channels_last if found.ndim == 4 else torch.channels_last_3d
+        return found.contiguous(memory_format=shaped) if self.fast else found
+
+    def index(self, name: Union[int, str]) -> int:
+        """The output of this name or index.
+
+        Raises
+        ------
+        InvalidInput : the model has no such output.
+        """
+        if isinstance(name, str) and name in self.outputs:
+            return self.outputs.index(name)
+        known = not isinstance(name, (str, bool)) and isinstance(name, (int, np.integer))
+        if known and 0 <= int(name) < len(self.outputs):
+            return int(name)
+        asked = name if isinstance(name, str) else f"output {name}"
+        raise InvalidInput(f"The model does not assess {asked}.", f"Choose one of {', '.join(self.outputs)}.")
+
+    def aim(self, inputs: Any, target: Target = None, contrast: Target = None, given: Optional[Tensor] = None) -> Aim:
+        """What is explained, checked.
+
+        Parameters
+        ----------
+        target : name or index, one for all inputs or one each; None is each input's highest logit
+        contrast : the same, of the output to subtract; None is none
+
+        Raises
+        ------
+        InvalidInput : an output outside the model, the target contrasted with itself, or a wrong number of them.
+        """
+        found = self.tensor(inputs)
+        if given is not None:
+            given = given.to(self.device)
+            if len(given) != len(found):
+                raise InvalidInput("There is not one region for each image.", "Give as many as there are images.")
+
+        def each(asked: Target) -> Tensor:
+            names = [asked] * len(found) if isinstance(asked, str) or np.ndim(asked) == 0 else list(asked)  # type: ignore[arg-type]
+            if len(names) != len(found):
+                raise InvalidInput("There is not one class for each image.", "Give one class, or one for each image.")
+            return torch.tensor([self.index(name) for name in names], device=self.device)  # type: ignore[arg-type]
+
+        if target is None:
+            targets = self.logits(found, given).argmax(1)
+        else:
+            targets = each(target)
+        against = None if contrast is None else each(contrast)
+        if against is not None and bool((against == targets).any()):
+            raise InvalidInput("A class cannot be contrasted with itself.", "Choose two different classes.")
+        return Aim(found, targets, against, given)
+
+    # --- what is computed
+
+    def computing(self, aim: Aim) -> nn.Module:
+        """The copy that is explained; made, and compared with the network, on the first input it sees."""
+        if self._quick is None:
+            one = aim.of([0])
+            self._quick = quick(
+                self.network, self.layer, one.inputs, lambda net, x: self._forward(net, x, one.given), self.fast
+            )
+        return self._quick
+
+    def score(self, aim: Aim, captures: bool = False, tail: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Scores (n,) and, with ``captures``, what the layer gave; both with the gradients that are asked for.
+
+        ``tail``: gradients reach back to the layer only, so that nothing before it is remembered.
+        """
+        network = self.computing(aim)
+        if not captures:
+            return aim.score(self._forward(network, aim.inputs, aim.given)), []
+        with captured(network, self.layer, tail) as seen:
+            score = aim.score(self._forward(network, aim.inputs, aim.given))
+        if len(seen) != 1:
+            raise InvalidInput("The layer is used more than once, or not at all.", "Name a layer that is used once.")
+        return score, seen
+
+    def logits(self, inputs: Any, given: Optional[Tensor] = None) -> Tensor:
+        """float32 (n, outputs), without gradients, in batches."""
+        found = self.tensor(inputs)
+        whole = Aim(found, torch.zeros(len(found), dtype=torch.int64, device=self.device), None, given)
+        network, size, answers = self.computing(whole), self.batch or BATCH_CPU, []
+        with torch.no_grad():
+            for start in range(0, len(found), size):
+                part = whole.of(slice(start, start + size))
+                answers.append(self._forward(network, part.inputs, part.given).float())
+        return torch.cat(answers)
+
+    def scored(self, aim: Aim) -> Tensor:
+        """float32 (n,) of the scores that are explained, without gradients, by the fastest way there is."""
+        if self.scores is None:
+            return aim.score(self.logits(aim.inputs, aim.given))
+        logits = self.scores(aim.inputs.contiguous().cpu().numpy())
+        return aim.score(torch.from_numpy(np.asarray(logits, np.float32)).to(self.device))
+
+    def open_channels(self, channels: int) -> list[int]:
+        """The channels that are the image."""
+        return [c for c in range(channels) if c not in self.fixed_channels]
