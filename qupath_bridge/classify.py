@@ -3,17 +3,19 @@
 Request          what the pathologist asked for
 classify_image() one image from its slide to its objects
 
-What was sent is remembered in PROJECT_FOLDER/lungxai/state.json by slide, region, pixel size and model. Tiles go in one
-fixed order, so the server's own count says where to go on after Ctrl-C; a run that is done is not made again.
+What was sent is remembered in PROJECT_FOLDER/lungxai/state.json by slide, region, tiles and model, with the place in
+the fixed order of tiles up to which the server has them: after Ctrl-C the same command goes on there, and a run that is
+done is not made again. Tiles are read ahead of the server (sending.py), and the server classifies them while the next
+ones are read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -21,17 +23,19 @@ from inference_server.progress import ProgressBar
 from shared_models.contract.client import Client
 from shared_models.contract.colours import CLASS_LABELS
 from shared_models.contract.errors import InvalidInput, ModelUnavailable
-from shared_models.contract.results import PathologyResult
+from shared_models.contract.results import Parameter, PathologyResult
+from shared_models.slide_quality import LEAST_QUALITY
 from shared_models.slide_reader import Slide, open_slide
-from shared_models.slide_tiles import TileGrid, tissue_grid, tissue_tiles
+from shared_models.slide_tiles import MIN_TISSUE, TileGrid, tissue_grid
 
 from .annotations import NOTICE, heatmap_geojson, run_name, slide_geojson
 from .backend import Backend, ProjectImage, Written
-from .files_backend import FilesBackend, read_state, write_state
+from .files_backend import FilesBackend, read_state
+from .heatmap_tiff import write_heatmap_tiff
 from .project_files import slide_path
+from .sending import SENDING, Progress, rated, send
 
 REGIONS = ("tissue", "whole")
-_TILES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,15 @@ class Request:
 
     Parameters
     ----------
-    region : of REGIONS; "whole" takes glass as well
+    region : one of REGIONS, where "whole" takes glass as well, or the name or class of annotations
     explain : heatmap methods, of METHODS
     mpp : micrometres per level-0 pixel; None takes the project's, then the file's
     case_id : of the server; None makes a new one
     synthetic : the slide is drawn or composed, and is labelled so
     again : a run that is done is made again
+    tile_um : side of the tiles that are drawn; None is the model's field
+    overlap : share by which they overlap, 0 to below 0.9
+    model : name of the slide model that has to run; None takes the server's
     """
 
     region: str = "tissue"
@@ -54,6 +61,9 @@ class Request:
     case_id: Optional[str] = None
     synthetic: bool = False
     again: bool = False
+    tile_um: Optional[float] = None
+    overlap: float = 0.0
+    model: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -68,18 +78,33 @@ class Planned:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of an image; ``result`` is None where an earlier run had done it already."""
+    """What became of an image; ``result`` is None where an earlier run had done it already.
+
+    ``left_out`` counts the tiles that were not sent because they are blurred or otherwise of no use.
+    """
 
     case_id: str
     written: tuple[Written, ...]
     result: Optional[PathologyResult]
+    left_out: int
 
 
-def pathology_model(client: Client) -> Mapping[str, Any]:
-    """What the server says of its model for slides; raises ModelUnavailable where it has none."""
+def pathology_model(client: Client, name: Optional[str] = None) -> Mapping[str, Any]:
+    """What the server says of its model for slides.
+
+    Raises
+    ------
+    ModelUnavailable : it has none. InvalidInput : it runs another one than ``name``.
+    """
     model = next((m for m in client.info()["models"] if m["modality"] == "pathology"), None)
     if model is None or "tile_px" not in model:
         raise ModelUnavailable("The server has no model for slides.", "Run `lungxai doctor` where it runs.")
+    runs = str(model["model_id"]).split(" ")[0]
+    if name is not None and runs != name:
+        raise InvalidInput(
+            f"The server classifies slides with {runs}, not with {name}.",
+            f"Start it with `lungxai serve --slide-model {name}`, or leave out --server.",
+        )
     return dict(model)
 
 
@@ -110,14 +135,30 @@ def opened(backend: FilesBackend, image: ProjectImage, mpp: Optional[float]) -> 
 
 def planned(backend: FilesBackend, image: ProjectImage, request: Request, model: Mapping[str, Any]) -> Planned:
     """How many tiles there would be; nothing is sent."""
-    side, mpp = int(model["tile_px"]), float(model["spacing_um_px"])
+    area = _area(backend, image, request.region)
     with opened(backend, image, request.mpp) as slide:
-        grid = _grid(slide, request.region, side, mpp)
-        return Planned(slide_path(backend.project, image), slide.mpp, grid, side * mpp)
+        grid = _grid(slide, request, model, area)
+        return Planned(slide_path(backend.project, image), slide.mpp, grid, grid.drawn_px[0] * slide.mpp)
 
 
-def _grid(slide: Slide, region: str, side: int, mpp: float) -> TileGrid:
-    return tissue_grid(slide, side, mpp) if region == "tissue" else tissue_grid(slide, side, mpp, min_tissue=0.0)
+def _area(target: Backend, image: ProjectImage, region: str) -> Any:
+    """What to tile, as one shape in level-0 pixels; None for the whole slide."""
+    if region in REGIONS:
+        return None
+    import shapely
+    from shapely.geometry import shape
+
+    drawn = shapely.union_all([shapely.make_valid(shape(geometry)) for geometry in target.regions(image, region)])
+    # Mending may leave lines and points beside areas.
+    return shapely.union_all([part for part in shapely.get_parts(drawn) if part.geom_type == "Polygon"])
+
+
+def _grid(slide: Slide, request: Request, model: Mapping[str, Any], area: Any) -> TileGrid:
+    least = 0.0 if request.region == "whole" else MIN_TISSUE
+    return tissue_grid(
+        slide, int(model["tile_px"]), float(model["spacing_um_px"]), least,
+        tile_um=request.tile_um, overlap=request.overlap, region=area,
+    )  # fmt: skip
 
 
 def classify_image(
@@ -137,47 +178,65 @@ def classify_image(
     target = target or backend
     state_file = backend.folder / "state.json"
     with opened(backend, image, request.mpp) as slide:
-        model = pathology_model(client)
-        side, mpp = int(model["tile_px"]), float(model["spacing_um_px"])
-        key = _key(slide_path(backend.project, image), slide, request, model, target.kind)
-        state = read_state(state_file)
-        before: Any = state.get(image.entry_id)
-        same = isinstance(before, dict) and before.get("key") == key and request.case_id in (None, before.get("case"))
+        path, model = slide_path(backend.project, image), pathology_model(client, request.model)
+        area = _area(target, image, request.region)
+        tiles_key = _tiles_key(path, slide, request, model, area)
+        key = _hashed([tiles_key, target.kind, sorted(request.explain), request.synthetic])
+        before: Any = read_state(state_file).get(image.entry_id)
+        before = before if isinstance(before, dict) and before.get("tiles") == tiles_key else {}
+        before = before if request.case_id in (None, before.get("case")) else {}
+        same = before.get("key") == key
         there = target is not backend or backend.parts(image, str(before.get("run")) if same else "")
         if same and before.get("done") and not request.again and there:
-            return Done(str(before["case"]), (), None)
-        case_id = _case(client, request, str(before["case"]) if same else None)
-        entry: dict[str, object] = {"key": key, "case": case_id, "done": False}
+            return Done(str(before["case"]), (), None, 0)
+        case_id = _case(client, request, before.get("case"))
+        progress = Progress(state_file, image.entry_id, {"key": key, "tiles": tiles_key, "case": case_id})
         backend.prepared()
-        write_state(state_file, {**state, image.entry_id: entry})
         try:
             with ProgressBar(image.name) as bar:
                 bar.update("finding tissue", 0.0)
-                grid = _grid(slide, request.region, side, mpp)
-                _send(client, case_id, slide, grid, (side, mpp), bar)
+                grid = _grid(slide, request, model, area)
+                reopen = partial(opened, backend, image, request.mpp)
+                before = before if before.get("case") == case_id else {}
+                least = 0.0 if request.region == "whole" else LEAST_QUALITY
+                sent = send(client, case_id, slide.slide_id, reopen, grid, model, before, progress, bar, least)
                 job = client.pathology(case_id, slide.slide_id, request.explain, grid.tile_px)
                 begun = time.monotonic()
                 client.wait(job, lambda p: bar.update(*_stage(p.stage or p.state, p.fraction, grid.count, begun)))
         except KeyboardInterrupt:
             client.stop_jobs(case_id)
             raise
-        level0_mpp = slide.mpp
+        level0_mpp, size = slide.mpp, slide.dimensions
     result = client.pathology_result(case_id)
-    parameters = {"region": request.region, "tile_px": side, "mpp": mpp}
+    parameters: dict[str, Parameter] = {
+        "region": request.region, "tile_px": int(model["tile_px"]), "mpp": float(model["spacing_um_px"]),
+        "tile_um": round(grid.drawn_px[0] * level0_mpp, 3), "overlap": request.overlap,
+    }  # fmt: skip
     run = run_name(result.slide_id, result.provenance, parameters)
     heatmaps = [client.heatmap(case_id, "pathology", method) for method in request.explain]
     whole = slide_geojson(
-        result, heatmaps, slide_mpp=level0_mpp, parameters=parameters, synthetic=request.synthetic
+        result, heatmaps, slide_mpp=level0_mpp, parameters=parameters, synthetic=request.synthetic,
+        step_px=grid.step_px, drawn_px=grid.drawn_px, case_id=case_id,
     )  # fmt: skip
     written = [target.write_run(image, run, whole)]
     for heatmap in heatmaps:
         contours = heatmap_geojson(heatmap, run=run, synthetic=request.synthetic)
         written.append(target.write_run(image, run, contours, heatmap.method))
+        picture = backend.picture_path(image, run, heatmap.method)
+        write_heatmap_tiff(picture, heatmap, size, level0_mpp, tiles=result, synthetic=request.synthetic)
+        written.append(Written(1, picture, picture_steps(picture)))
     said = slide_metadata(result, run, case_id, request.synthetic)
     for keeper in {id(b): b for b in (backend, target)}.values():
         keeper.set_metadata(image, said)
-    write_state(state_file, {**read_state(state_file), image.entry_id: {**entry, "done": True, "run": run}})
-    return Done(case_id, tuple(written), result)
+    progress.keep(done=True, run=run, next=grid.count, left_out=sent.left_out)
+    return Done(case_id, tuple(written), result, sent.left_out)
+
+
+def picture_steps(path: Path) -> tuple[str, ...]:
+    """How a heatmap is seen beside its slide."""
+    return (
+        f"Beside the slide: add {path.name} with File > Project > Add images, and open both under View > Multi-view.",
+    )
 
 
 def slide_metadata(result: PathologyResult, run: str, case_id: str, synthetic: bool) -> dict[str, str]:
@@ -194,7 +253,7 @@ def slide_metadata(result: PathologyResult, run: str, case_id: str, synthetic: b
 
 
 def _case(client: Client, request: Request, earlier: Optional[str]) -> str:
-    """The case to send to: the one that was named, the one of the run that was stopped, or a new one."""
+    """The case to send to: the one that was named, the one that has these tiles already, or a new one."""
     known = {str(case.get("case_id")) for case in client.cases()}
     wanted = request.case_id or earlier
     if wanted is not None and wanted in known:
@@ -202,37 +261,22 @@ def _case(client: Client, request: Request, earlier: Optional[str]) -> str:
     return client.create_case(request.case_id, synthetic=request.synthetic)
 
 
-def _send(
-    client: Client, case_id: str, slide: Slide, grid: TileGrid, scale: tuple[int, float], bar: ProgressBar
-) -> None:  # fmt: skip
-    slides = client.case(case_id)["slides"]
-    held = next((int(s["tiles"]) for s in slides if s["slide_id"] == slide.slide_id), 0)
-    # Whole batches only, and the last one again: a batch that the server has already changes nothing.
-    sent = min(held, grid.count) // _TILES_AT_ONCE * _TILES_AT_ONCE
-    rest = TileGrid(grid.origin_px[sent:], grid.tile_px)
-    begun, first = time.monotonic(), sent
-    for tiles in tissue_tiles(slide, *scale, _TILES_AT_ONCE, rest):
-        client.put_tiles(case_id, tiles)
-        sent += len(tiles.pixels)
-        rate = (sent - first) / max(time.monotonic() - begun, 1e-3)
-        bar.update(_rated(f"sending {grid.count} tiles", rate), 0.5 * sent / grid.count)
-
-
 def _stage(stage: str, fraction: float, tiles: int, begun: float) -> tuple[str, float]:
     rate = tiles * fraction / max(time.monotonic() - begun, 1e-3)
-    return (_rated(stage, rate) if fraction > 0 else stage), 0.5 + 0.5 * fraction
+    return (rated(stage, rate) if fraction > 0 else stage), SENDING + (1 - SENDING) * fraction
 
 
-def _rated(stage: str, rate: float) -> str:
-    # In a file or a pipe each change of the stage is a line of its own.
-    return f"{stage} ({rate:.0f} tiles/s)" if sys.stderr.isatty() else stage
-
-
-def _key(path: Path, slide: Slide, request: Request, model: Mapping[str, Any], kind: str) -> str:
-    """What makes two runs the same: file, scale, region, model, methods, and where the objects go."""
+def _tiles_key(path: Path, slide: Slide, request: Request, model: Mapping[str, Any], area: Any) -> str:
+    """What makes the tiles of two runs the same: file, scale, region, grid and model."""
     found = path.stat()
-    said = [
-        kind, str(path), found.st_size, found.st_mtime_ns, slide.dimensions, slide.mpp, request.region,
-        sorted(request.explain), request.synthetic, sorted((k, str(v)) for k, v in model.items()),
-    ]  # fmt: skip
+    return _hashed(
+        [
+            str(path), found.st_size, found.st_mtime_ns, slide.dimensions, slide.mpp, request.region,
+            "" if area is None else area.wkb_hex, request.tile_um, request.overlap,
+            sorted((k, str(v)) for k, v in model.items()),
+        ]
+    )  # fmt: skip
+
+
+def _hashed(said: list[object]) -> str:
     return hashlib.sha256(repr(said).encode()).hexdigest()

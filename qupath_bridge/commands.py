@@ -40,6 +40,7 @@ examples:
   lungxai qupath classify study/project.qpproj                        the project's only image
   lungxai qupath classify study/project.qpproj --image biopsy.svs --explain gradcam --explain occlusion
   lungxai qupath classify study/project.qpproj --all --dry-run        how many tiles, nothing is sent
+  lungxai qupath classify study/project.qpproj --image biopsy.svs --region Tumour --tile-um 100 --overlap 0.5
   LUNGXAI_TOKEN=... lungxai qupath classify study/project.qpproj --image biopsy.svs --case case-17 \\
       --server http://127.0.0.1:8765                                  into the case that the CT is in
 
@@ -77,7 +78,20 @@ def register(subparsers: Any) -> None:
     which.add_argument("--image", metavar="NAME", help="as QuPath lists it")
     which.add_argument("--all", action="store_true", help="every image of the project")
     classify.add_argument(
-        "--region", choices=("tissue", "whole"), default="tissue", help="what to tile (default tissue)"
+        "--region", default="tissue", metavar="tissue|whole|ANNOTATION",
+        help="what to tile: tissue (default), whole (glass as well), or the tissue in the annotations of this name or "
+        "class, read from the project through paquo, or from GeoJSON that `lungxai qupath import` laid beside it",
+    )
+    classify.add_argument(
+        "--tile-um", type=float, metavar="N",
+        help="side of the tiles that are drawn, in micrometres, at most the model's own field, which is the default; "
+        "the model always sees its own field, centred on the tile",
+    )
+    classify.add_argument(
+        "--overlap", type=float, default=0.0, metavar="F", help="share by which drawn tiles overlap, 0 to below 0.9"
+    )
+    classify.add_argument(
+        "--model", metavar="NAME", help="slide model, of `lungxai models list`, for the server that this command starts"
     )
     classify.add_argument(
         "--explain", action="append", choices=METHODS, default=[], metavar="METHOD",
@@ -195,7 +209,8 @@ def _client(given: argparse.Namespace, backend: FilesBackend) -> Iterator[Client
     if folder.is_symlink():
         raise InvalidInput(f"{folder} leads elsewhere.", "Remove this link.")
     print("Starting the server ...", file=sys.stderr)
-    with LocalServer(data_dir=folder, threads=os.cpu_count() or 1) as (url, token), Client(url, token) as client:
+    choices = {"slide_model": given.model} if given.model else {}
+    with LocalServer(folder, threads=os.cpu_count() or 1, **choices) as (url, token), Client(url, token) as client:
         yield client
     # Not reached after Ctrl-C or a fault, and kept where an image is not done: the next run goes on from it.
     if all(isinstance(e, dict) and e.get("done") for e in read_state(backend.folder / "state.json").values()):
@@ -233,8 +248,9 @@ def _classify(given: argparse.Namespace) -> int:
     backend = FilesBackend(given.project)
     images = backend.images() if given.all else (chosen(backend.images(), given.image),)
     request = Request(
-        given.region, tuple(dict.fromkeys(given.explain)), given.mpp, given.case, given.synthetic, given.again
-    )
+        given.region, tuple(dict.fromkeys(given.explain)), given.mpp, given.case, given.synthetic, given.again,
+        given.tile_um, given.overlap, given.model,
+    )  # fmt: skip
     target = backend if given.dry_run else opened_target(given.backend, backend)
     backend.prepared()
     failed: list[str] = []
@@ -261,7 +277,7 @@ def _one(
     from .classify import classify_image, pathology_model, planned
 
     if given.dry_run:
-        plan = planned(backend, image, request, pathology_model(client))
+        plan = planned(backend, image, request, pathology_model(client, request.model))
         mm2 = plan.grid.count * plan.side_um**2 / 1e6
         print(f"{image.name}: {plan.grid.count} tiles of {plan.side_um:.0f} µm ({mm2:.2f} mm2) from {plan.path}")
         return
@@ -272,11 +288,14 @@ def _one(
     if given.server:
         print(f"{image.name}: case {done.case_id}")
     for written in done.written:
-        print(f"{written.path or 'into the project'}: {written.objects} objects")
+        picture = written.path is not None and written.path.suffix == ".tif"
+        print(f"{written.path or 'into the project'}" + ("" if picture else f": {written.objects} objects"))
+    if done.left_out:
+        print(f"{done.left_out} tiles were left out: blurred, folded or covered with ink")
     said = backend.metadata(image)
     for key in [k for k in said if k.startswith("LungXAI P(")]:
         print(f"  {key.removeprefix('LungXAI ')}: {said[key]}")
-    _say_steps(done.written[0].steps)
+    _say_steps([*done.written[0].steps, *(done.written[-1].steps if len(done.written) > 1 else ())])
 
 
 def _say_steps(said: Sequence[str]) -> None:
