@@ -204,7 +204,9 @@ def _fields(fusion: FusionResult, top: float) -> list[dict[str, Any]]:
     for field in known_fields(fusion):
         row = fusion.field_contributions[field]
         bars = [_signed(kind, row[kind], own, field_share(fusion, field, kind)) for kind in CLASSES if row[kind]]
-        words = tr("part of the clinical fields, drawn {times:.0f} times larger").format(times=top / own)
+        words = tr("part of the clinical fields, on a scale of its own")
+        if top >= 1.5 * own:
+            words = tr("part of the clinical fields, drawn {times:.0f} times larger").format(times=top / own)
         entries.append({"key": field, "name": tr(PART_LABELS[field]), "words": words, "bars": bars})
     return entries
 

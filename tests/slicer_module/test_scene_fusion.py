@@ -133,3 +133,8 @@ def test_the_page_lists_the_fields_after_the_modalities_on_their_own_scale(logic
     assert squamous["left"] == 50 and squamous["width"] == pytest.approx(50)
     assert adenocarcinoma["left"] + adenocarcinoma["width"] == pytest.approx(50)
     assert told["decides"][0] == "Without slide: no answer."
+    flat = dict.fromkeys(CLASSES, 0.0)
+    rows = {"radiology": flat, "pathology": flat, "clinical": whole.fusion.contributions["clinical"]}
+    alone = dataclasses.replace(whole.fusion, contributions=rows)
+    entry = Viewer(logics, imported(logics), case(ct(AFFINES["plain"]), fusion=alone)).fused()["modalities"][4]
+    assert entry["words"] == "part of the clinical fields, on a scale of its own"

@@ -104,6 +104,13 @@ def test_a_result_of_an_older_server_is_shown_without_them():
     assert "left out" not in text and "clinical field contributes" not in text
 
 
+def test_the_scale_of_the_fields_is_said():
+    faint = render("case", clinical=PATIENT, fusion=fused(slide(0.9, 0.05)))
+    assert re.search(r"sum to those of the clinical fields, drawn \d+ times larger\.", faint)
+    alone = fuse(None, None, ClinicalFields(sex="male"), clinical_model=ClinicalModel.load())
+    assert "clinical fields, on a scale of their own." in render("case", fusion=alone)
+
+
 def test_words_of_the_fields():
     assert clinical_words(PATIENT) == {"age_years": "67 years", "sex": "male", "smoking": "former", "pack_years": None}
     assert clinical_words(ClinicalFields(pack_years=0.0))["pack_years"] == "0"
