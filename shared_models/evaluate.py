@@ -7,7 +7,9 @@ table()     the results as a Markdown table
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib
+import io
 import json
 import os
 import sys
@@ -27,14 +29,19 @@ TASKS = {
     "ct_malignancy": "evaluate_ct:evaluate_ct_malignancy",
     "ct_series": "evaluate_ct:evaluate_ct_series",
     "clinical": "evaluate_clinical:evaluate_clinical",
+    "xai": "evaluate_xai:evaluate_xai",
 }
+ON_REQUEST = ("xai",)  # too slow to run unless it is named
 SPLITS = ("train", "val", "test")
 _EXAMPLES = """\
 examples:
   lungxai evaluate --data ../shared/data --split test
   lungxai evaluate --data ../shared/data --split test --json result.json --markdown table.md
   lungxai evaluate --data ../shared/data --split val --task he_tiles
+  lungxai evaluate --data ../shared/data --task xai --json xai.json --csv xai.csv --markdown xai.md
 
+The task xai measures the explanation methods. It takes minutes, so it runs only where it is named; --cases makes it
+quicker and its intervals wider.
 Intervals are by bootstrap over whole groups: patients for CT and clinical fields, source fields for tiles.
 Research use only, not a diagnosis.
 """
@@ -52,30 +59,37 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--task", action="append", choices=list(TASKS), help="only this one; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measures there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="of the task xai: write every figure there")
+    parser.add_argument("--cases", type=int, metavar="N", help="of the task xai: so many cases of each kind")
     parser.add_argument("--models", type=Path, default=MODELS_ROOT, metavar="DIR", help="folder of the models")
     parser.set_defaults(run=_run)
 
 
-def evaluated(name: str, data_root: Path, split: str, models_root: Path) -> Any:
-    """One task's measures; None where there is no data for it."""
+def evaluated(name: str, data_root: Path, split: str, models_root: Path, **options: Any) -> Any:
+    """One task's measures; None where there is no data for it. ``options`` are the task's own."""
     module, function = TASKS[name].split(":")
     try:
         found = importlib.import_module(f".{module}", __package__)
     except ImportError as fault:
         raise ModelUnavailable(f"{fault.name} is not installed.", "Run `lungxai doctor`.") from fault
-    return getattr(found, function)(data_root, split, models_root)
+    return getattr(found, function)(data_root, split, models_root, **options)
 
 
 def _run(given: argparse.Namespace) -> int:
     if not given.data.is_dir():
         raise InvalidInput(f"There is no folder {given.data}.", "Give the folder of the data sets with --data.")
+    if given.cases is not None and given.cases < 2:
+        raise InvalidInput("Fewer than two cases have no interval.", "Give --cases 2 or more.")
+    if (given.csv or given.cases is not None) and "xai" not in (given.task or ()):
+        raise InvalidInput("--csv and --cases belong to the task xai.", "Add --task xai, or leave them out.")
     tasks: dict[str, Any] = {}
     failed = []
-    for name in given.task or TASKS:
+    for name in given.task or [name for name in TASKS if name not in ON_REQUEST]:
         begun = time.monotonic()
         print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
         try:
-            found = evaluated(name, given.data, given.split, given.models)
+            options = {"cases": given.cases} if name in ON_REQUEST else {}
+            found = evaluated(name, given.data, given.split, given.models, **options)
         except LungXAIError as fault:
             failed.append(name)
             print(f"failed: {fault.message} {fault.remedy}", file=sys.stderr)
@@ -92,6 +106,14 @@ def _run(given: argparse.Namespace) -> int:
         _written(given.json, json.dumps(result, indent=1) + "\n")
     if given.markdown:
         _written(given.markdown, text)
+    if given.csv and "xai" in tasks:
+        from .xai_table import COLUMNS, rows
+
+        lines = io.StringIO()
+        writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows(tasks["xai"]))
+        _written(given.csv, lines.getvalue())
     return 1 if failed else 0
 
 
@@ -114,13 +136,18 @@ def _measures(task: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Markdown: one row a measure; baselines stand below the measures that they belong to."""
-    lines = ["| task | n | measure | value | 95 % interval |", "|---|---|---|---|---|"]
-    for name, task in result["tasks"].items():
+    """Markdown: one row a measure; baselines stand below the measures that they belong to.
+
+    A task with a "text" has tables of its own.
+    """
+    plain_tasks = {name: task for name, task in result["tasks"].items() if "text" not in task}
+    lines = ["| task | n | measure | value | 95 % interval |", "|---|---|---|---|---|"] if plain_tasks else []
+    for name, task in plain_tasks.items():
         for measure, value in _measures(task):
             plain = not isinstance(value, Mapping)
             number = value if plain else value["value"]
             interval = "" if plain else "{:.3f} to {:.3f}".format(*value["ci95"])
             lines.append(f"| {name} | {task['n']} | {measure} | {number:.3f} | {interval} |")
+    lines += [f"\n{task['text']}" for task in result["tasks"].values() if "text" in task]
     lines.append(f"\nSplit {result['split']}, code at commit {result['commit'][:12]}. Research use only.\n")
     return "\n".join(lines)

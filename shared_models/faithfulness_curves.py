@@ -212,11 +212,12 @@ def infidelity(values: Array, removals: Removals) -> float:
     """Mean squared error of the foretold losses at the best scale, as a share of the mean squared loss: 0 to 1.
 
     It is captum.metrics.infidelity(normalize=True) over the cells' presence, divided by the mean squared loss, which
-    takes the picture's own scale out.
+    takes the picture's own scale out; but the scale may not be negative, else a map that is upside down would score as
+    well as the right one.
     """
     said, lost = removals.foretold(values).ravel(), removals.losses.ravel()
     energy, total = float(said @ said), float(lost @ lost)
     if total == 0:
         return 0.0
-    scale = float(said @ lost) / energy if energy > 0 else 0.0
+    scale = max(0.0, float(said @ lost)) / energy if energy > 0 else 0.0
     return float(((scale * said - lost) ** 2).sum()) / total

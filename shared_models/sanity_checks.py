@@ -7,8 +7,8 @@ checked()         all methods on some pictures
 
 A method fails where its maps keep much of their rank order after all parameters were shuffled: the mean over pictures
 of |Spearman| is LIMIT or more. Such a map shows the picture, whatever the model thinks; one that only turned upside
-down still does. The limit is a convention of this suite. Two unrelated smooth maps of one picture also agree somewhat: the agreement of each stage is
-kept with the verdict, so that it can be looked at.
+down still does. The limit is a convention of this suite. Two unrelated smooth maps of one picture also agree somewhat,
+so the agreement of every stage is kept with the verdict.
 
 Source: Adebayo et al. 2018, arXiv:1810.03292, cascading randomisation. Departs from it in: each parameter tensor is
 shuffled instead of drawn anew, so that its scale stays and activations neither die nor explode (Binder et al. 2023,
@@ -44,12 +44,17 @@ def shuffled(module: Any, seed: int) -> None:
 
 def rank_agreement(first: Array, second: Array) -> float:
     """Spearman's correlation of two maps of the same shape; 0 where one of them is flat: it says nothing."""
-    from scipy.stats import rankdata
-
-    ranks = [rankdata(values, axis=None) for values in (first, second)]
-    a, b = (r - r.mean() for r in ranks)
+    a, b = (_ranks(values) for values in (first, second))
     length = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / length if length > 0 else 0.0
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks of all values less their mean; equal values share theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: Array = (last - (counts - 1) / 2)[place.ravel()]
+    return ranks - ranks.mean()
 
 
 def structural_similarity(first: Array, second: Array, window: int = 7) -> float:

@@ -125,6 +125,7 @@ def test_the_true_weights_foretell_every_loss() -> None:
     assert fc.sensitivity(weights, removals) == pytest.approx(1, abs=1e-6)
     assert fc.sensitivity(-7 * weights, removals) == pytest.approx(-1, abs=1e-6)
     assert fc.infidelity(5 * weights, removals) == pytest.approx(0, abs=1e-6)
+    assert fc.infidelity(-weights, removals) == 1
     flat = np.full(weights.shape, 0.3)
     assert fc.sensitivity(flat, removals) == 0 and fc.infidelity(np.zeros((12, 12)), removals) == 1
 

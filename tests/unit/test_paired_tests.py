@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from shared_models.paired_tests import holm, sign_flip
+from shared_models.paired_tests import holm, mean_intervals, sign_flip
+from shared_models.statistics import bootstrap_ci
 
 
 def test_by_hand() -> None:
@@ -35,6 +36,15 @@ def test_chance_findings_are_as_rare_as_they_should_be() -> None:
     rng = np.random.default_rng(0)
     p = np.array([sign_flip(rng.normal(size=12), np.arange(12)) for _ in range(400)])
     assert 0.02 < (p <= 0.05).mean() < 0.09 and 0.4 < (p <= 0.5).mean() < 0.6
+
+
+def test_intervals_of_many_means_are_those_of_the_plain_bootstrap() -> None:
+    rng = np.random.default_rng(3)
+    groups, values = rng.integers(0, 9, 40), rng.normal(size=(40, 3))
+    found = mean_intervals(values, groups, n=300, seed=5)
+    for column in range(3):
+        plain = bootstrap_ci(lambda i, c=column: float(values[i, c].mean()), groups, n=300, seed=5)
+        assert found[column] == pytest.approx(plain)
 
 
 def test_holm_by_hand() -> None:
