@@ -100,7 +100,8 @@ def trained(pool: Pool, held: _Held, out: Path, given: argparse.Namespace, seed:
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     learner = _Learner().to(memory_format=torch.channels_last)  # faster on a CPU
-    average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE), use_buffers=True)
+    # Batch-norm statistics are the learner's: averaged once more they would lag behind for hundreds of steps.
+    average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE))
     optimiser = torch.optim.AdamW(learner.parameters(), lr=_RATE, weight_decay=_DECAY)
     record: dict[str, Any] = {
         "commit": git_commit(), "command": _command(given), "seed": seed, "nodules": len(pool.data.hu),
@@ -196,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--others", type=int, default=OTHERS, help="counter-examples in a batch")
     parser.add_argument("--outlines", choices=("network", "reader"), default="network", help="of training nodules")
     parser.add_argument("--folds", type=int, default=0, help="cross-validation over the training patients")
