@@ -597,18 +597,25 @@ class LungXAI {
             return out
         }
 
-        /** Upper left corners of the tiles that lie within the slide, hold tissue, and have their centre inside. */
+        /**
+         * Upper left corners of the tiles that hold tissue and have their centre inside. As in
+         * shared_models/slide_tiles.py, the last tile of a row may hang over the slide's edge by three quarters.
+         */
         List<long[]> tiles(double tileWidth, double tileHeight, double leastShare, Closure inside) {
             List<long[]> kept = []
-            for (int row = 0; Math.rint(row * tileHeight) + tileHeight <= slideHeight; row++)
-                for (int column = 0; Math.rint(column * tileWidth) + tileWidth <= slideWidth; column++) {
-                    long x = Math.rint(column * tileWidth) as long
-                    long y = Math.rint(row * tileHeight) as long
-                    if (share(x, y, tileWidth, tileHeight) >= leastShare &&
-                        inside.call(x + tileWidth / 2, y + tileHeight / 2))
-                        kept << ([x, y] as long[])
+            int down = count(slideHeight, tileHeight), across = count(slideWidth, tileWidth)
+            for (int row = 0; row < down; row++)
+                for (int column = 0; column < across; column++) {
+                    double x = column * tileWidth, y = row * tileHeight
+                    if (inside.call(x + tileWidth / 2, y + tileHeight / 2) &&
+                        share(x, y, tileWidth, tileHeight) >= leastShare)
+                        kept << ([Math.rint(x) as long, Math.rint(y) as long] as long[])
                 }
             return kept
+        }
+
+        private static int count(double side, double tile) {
+            return Math.max(1, (int) Math.ceil(side / tile - 0.25d))
         }
     }
 

@@ -15,6 +15,7 @@
  */
 
 import groovy.transform.CompileStatic
+import java.awt.Color
 import java.awt.Graphics2D
 import java.awt.RenderingHints
 import java.awt.image.BufferedImage
@@ -215,7 +216,7 @@ class LungXAIQuPath {
         return new LungXAI.Tissue(rgb, small.getWidth(), small.getHeight(), server.getWidth(), server.getHeight())
     }
 
-    /** Pixels of tiles, one request each, at the model's scale: n * side * side * 3 bytes. */
+    /** Pixels of tiles, one request each, at the model's scale: n * side * side * 3 bytes; white beyond the slide. */
     @CompileStatic
     private static byte[] read(ImageServer server, List<long[]> origins, double width, double height, int side,
         double downsample) {
@@ -227,11 +228,16 @@ class LungXAIQuPath {
             RegionRequest request = RegionRequest.createInstance(server.getPath(), Math.max(downsample, 1d),
                 (int) origin[0], (int) origin[1], w, h)
             BufferedImage image = (BufferedImage) server.readRegion(request)
-            if (image.getWidth() != side || image.getHeight() != side) {
+            // A tile that hangs over the slide's edge keeps its scale.
+            int wide = (int) Math.max(1d, Math.rint(side * w / Math.rint(width)))
+            int high = (int) Math.max(1d, Math.rint(side * h / Math.rint(height)))
+            if (image.getWidth() != side || image.getHeight() != side || wide != side || high != side) {
                 BufferedImage exact = new BufferedImage(side, side, BufferedImage.TYPE_INT_RGB)
                 Graphics2D graphics = exact.createGraphics()
+                graphics.setColor(Color.WHITE)
+                graphics.fillRect(0, 0, side, side)
                 graphics.setRenderingHint(RenderingHints.KEY_INTERPOLATION, RenderingHints.VALUE_INTERPOLATION_BILINEAR)
-                graphics.drawImage(image, 0, 0, side, side, null)
+                graphics.drawImage(image, 0, 0, wide, high, null)
                 graphics.dispose()
                 image = exact
             }
@@ -280,6 +286,8 @@ class LungXAIQuPath {
             tile.getMeasurementList().put('Entropy (bits)', LungXAI.entropy(row))
             if (row[4] != null && row.count { it != null } > 1)
                 tile.getMeasurementList().put('Malignancy score', 1d - (row[4] as double))
+            if (result.tile_quality != null)
+                tile.getMeasurementList().put('Quality', result.tile_quality[n] as double)
             byClass.get(LungXAI.CLASSES[best], []) << tile
             tiles << tile
         }
@@ -371,8 +379,11 @@ class LungXAIQuPath {
         def progress = new Progress('LungXAI: explain', window())
         try {
             progress.at(0d, 'Asking for ' + METHODS[method])
-            String job = connection.classify(id, slideId, [method], first.getROI().getBoundsWidth(),
-                first.getROI().getBoundsHeight())
+            // Runs of the command say it, since their tiles may be drawn smaller than the field that the model sees.
+            String field = top.getMetadata().get('LungXAI field px')
+            List<Double> sides = field ==~ /[0-9.]{1,20} [0-9.]{1,20}/ ? field.split(' ')*.toDouble() :
+                [first.getROI().getBoundsWidth(), first.getROI().getBoundsHeight()]
+            String job = connection.classify(id, slideId, [method], sides[0], sides[1])
             connection.follow(job, { fraction, stage -> progress.at(0.9d * (fraction as double), stage as String) },
                 { progress.cancelled() } as Callable<Boolean>)
             def map = connection.heatmap(id, method)

@@ -159,6 +159,25 @@ def test_tissue_is_found_where_python_finds_it(ask) -> None:
     assert got["tiles"] == kept.tolist()
 
 
+@pytest.mark.parametrize("side", [12.5, 17.3, 110.0])
+def test_tiles_at_the_slides_edge_are_those_of_the_command(ask, tmp_path: Path, side: float) -> None:
+    from PIL import Image
+
+    from shared_models.slide_reader import open_slide
+    from shared_models.slide_tiles import tissue_grid
+
+    picture = np.full((90, 120, 3), 244, np.uint8)
+    picture[9:, 11:] = np.random.default_rng(3).integers(0, 40, (81, 109, 3)) + np.array([190, 120, 180])
+    Image.fromarray(picture).save(tmp_path / "pink.png")
+    packed = (picture.astype(int) @ np.array([1 << 16, 1 << 8, 1])).ravel().tolist()
+    got = ask("tissue", rgb=packed, columns=120, rows=90, tile=side)
+    with open_slide(tmp_path / "pink.png", 0.5) as slide:
+        grid = tissue_grid(slide, 10, 0.5 * side / 10)
+    assert grid.tile_px == pytest.approx((side, side))
+    assert got["tiles"] == grid.origin_px.tolist()
+    assert (grid.origin_px + side > np.array(slide.dimensions)).any()
+
+
 def test_steps_of_a_heatmap_cover_the_cells_that_pythons_do(ask) -> None:
     values = np.random.default_rng(2).normal(size=(7, 9)).astype(np.float32)
     got = ask(

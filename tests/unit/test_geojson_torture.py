@@ -113,12 +113,17 @@ def test_any_noise_as_a_heatmap_is_written_as_qupath_takes_it(rows, columns, see
 
 MANY = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from test_geojson_torture import slide
 from qupath_bridge.annotations import slide_geojson, write_geojson
 places = [(x * 224, y * 224) for y in range(400) for x in range(250)]
-write_geojson(Path(sys.argv[1]), slide_geojson(slide(places, 0, (224.0, 224.0)), slide_mpp=0.5))
+# Neighbours never share a class: each tile is a region of its own, and regions of one class meet in corners alone.
+table = np.full((len(places), 5), np.nan, np.float32)
+table[:, [0, 1, 4]] = np.eye(3, dtype=np.float32)[[(x + y) // 224 % 3 for x, y in places]]
+result = replace(slide(places, 0, (224.0, 224.0)), tile_probabilities=table)
+write_geojson(Path(sys.argv[1]), slide_geojson(result, slide_mpp=0.5, drawn_px=(200.0, 200.0)))
 # Not ru_maxrss: that is never less than what the parent held when it started this process.
 status = open("/proc/self/status").read()
 print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
@@ -137,7 +142,10 @@ def test_100_000_tiles_go_into_one_file_in_less_than_a_gigabyte(tmp_path) -> Non
     assert int(done.stdout) < 1024, f"{done.stdout} MiB"
     (run,) = read_objects(path)
     tiles = [o for o in run.children if o.kind == "tile"]
-    assert len(tiles) == 100_000 and len({o.object_id for o in walk([run])}) == 1 + len(run.children)
+    assert len(tiles) == 100_000 and len(run.children) == 200_000
+    assert len({o.object_id for o in walk([run])}) == 1 + len(run.children)
+    first = next(o for o in run.children if o.kind == "annotation")
+    assert first.metadata["LungXAI run"] == run.metadata["LungXAI run"] and "LungXAI model" not in first.metadata
     assert run.measurements["LungXAI area px^2"] == 100_000 * 224**2
 
 
