@@ -131,6 +131,10 @@ def test_training_that_was_interrupted_ends_with_the_same_weights(tmp_path) -> N
     trained(held, _Measured(), tmp_path / "part", given, 1)
     states = [torch.load(tmp_path / name / "best.pt", weights_only=True) for name in ("whole", "part")]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    # What is kept in evaluation sees the batch-norm statistics as they are now, not an average that lags behind.
+    learner = torch.load(tmp_path / "whole" / "last.pt", weights_only=True)["learner"]
+    running = [name for name in states[0] if "running" in name]
+    assert running and all(torch.equal(states[0][name], learner[f"network.{name}"]) for name in running)
     record = json.loads((tmp_path / "part" / "result.json").read_text())
     assert [entry["epoch"] for entry in record["history"]] == [1, 2, 3] and record["patients"] == 16
     # best_epoch is what the figures say, not merely the last.
