@@ -4,11 +4,11 @@ CLASS_COLOURS   class to (red, green, blue), 0 to 255; told apart by colour-blin
 CLASS_LABELS    class to the words that a reader sees
 METHOD_LABELS   heatmap method to the name that readers know it by
 NOT_ASSESSED    grey, for a class or a tile without an answer
-heat_colour()   a fraction of a map's scale as a colour
+heat_colour()   a fraction of a map's scale as a colour; another ramp for what speaks against
 
 Class colours are of Okabe and Ito 2008, "Color Universal Design"; the ramp is viridis (van der Walt and Smith, CC0),
 even to the eye from dark to light, so that it reads in grey print too. It has no grey in its middle, as cividis has,
-which would be lost on a CT.
+which would be lost on a CT. What speaks against the target is drawn in the purples of ColorBrewer (Brewer 2002).
 """
 
 from __future__ import annotations
@@ -65,11 +65,19 @@ _RAMP: tuple[RGB, ...] = (
 )
 
 
-def heat_colour(fraction: float) -> RGB:
-    """The colour of ``fraction``, 0 (least) to 1 (most); outside it, and for NaN, the nearer end (NaN: the least)."""
+# From dark to light too. Only the darkest fifths of the two look alike, and viewers do not draw them.
+_AGAINST: tuple[RGB, ...] = ((63, 0, 125), (106, 81, 163), (158, 154, 200), (203, 201, 226), (242, 240, 247))
+
+
+def heat_colour(fraction: float, against: bool = False) -> RGB:
+    """The colour of ``fraction``, 0 (least) to 1 (most); outside it, and for NaN, the nearer end (NaN: the least).
+
+    With ``against``, of a map of what speaks against its target.
+    """
+    ramp = _AGAINST if against else _RAMP
     inside = min(max(fraction, 0.0), 1.0) if fraction == fraction else 0.0
-    place = inside * (len(_RAMP) - 1)
-    lower = min(int(place), len(_RAMP) - 2)
+    place = inside * (len(ramp) - 1)
+    lower = min(int(place), len(ramp) - 2)
     share = place - lower
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(_RAMP[lower], _RAMP[lower + 1]))
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(ramp[lower], ramp[lower + 1]))
     return red, green, blue
