@@ -1,8 +1,11 @@
 """Each fast way beside the plain one, turn by turn in one run, so that the machine's load falls on both alike.
 
+    python -m tests.bench [NAME ...]      all of them unless named
+
 codec     a CT on the wire: blosc2 and byte-shuffle + zlib, against base64 in JSON
 tiles     EfficientNet-Lite0: ONNX Runtime against eager torch
 geojson   100,000 tiles of noise to a file for QuPath: edges struck out against a union of all tiles
+slides    whole slides: the bridge through the server, the model alone, an openslide loop with one request per tile
 nodules   the nodule network: tiles of the lungs, and the lungs' box, in batches, against whole slices one by one
 """
 
@@ -11,6 +14,7 @@ from __future__ import annotations
 import base64
 import json
 import statistics
+import sys
 import time
 from typing import Callable
 
@@ -131,7 +135,8 @@ def nodules() -> None:
 
 
 if __name__ == "__main__":
-    codec()
-    tiles()
-    geojson()
-    nodules()
+    from .slides import slides
+
+    every = {way.__name__: way for way in (codec, tiles, geojson, nodules, slides)}
+    for name in sys.argv[1:] or every:
+        every[name]()
