@@ -1,0 +1,1 @@
+"""Tests of the suite; named as a package because others install one of this name into site-packages (torchstain)."""
