@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
 from itertools import combinations, pairwise
 
@@ -14,6 +15,7 @@ from qupath_validator import refusals
 from test_geojson_torture import slide
 
 from qupath_bridge.annotations import FIELD_KEY, slide_geojson
+from qupath_bridge.features import SPACE, object_id
 from qupath_bridge.geojson_reader import objects_of
 from qupath_bridge.tile_classes import OTHER_COLOURS, other_classes
 from shared_models.contract.colours import CLASS_COLOURS, NOT_ASSESSED
@@ -87,6 +89,11 @@ def test_the_run_says_what_a_script_asks_the_server_by() -> None:
     assert "LungXAI case" not in run.metadata and "LungXAI slide" not in run.metadata
     with pytest.raises(InvalidInput):
         slide_geojson(result, step_px=(0.001, 5.0))
+
+
+def test_ids_are_uuids_of_version_5() -> None:
+    for key in ("", "run tile 1 2", "größer " * 30):
+        assert object_id(key) == str(uuid.uuid5(SPACE, key))
 
 
 def test_quality_is_measured_where_it_was_judged() -> None:
