@@ -12,8 +12,9 @@ derivatives of Y of order k are then exp(score) g^k. The factor exp(score) is co
 so that a confident tile does not outshine all others. The paper's features are 0 or more; where a layer's can be less,
 they count as 0 in the sum that alpha divides by, or it could be 0.
 
-Maps are in logits per cell; with a head that averages the cells and is linear, a signed Grad-CAM sums to the logit less
-its bias. Negative values are cut, as in the papers, unless positive=False; maps are enlarged to the input linearly.
+A signed Grad-CAM is in logits per cell: with a head that averages the cells and is linear it sums to the logit less its
+bias. Grad-CAM++ is not: its weights are sums of shares, so its values are larger and have no such unit. Negative values
+are cut, as in the papers, unless positive=False; maps are enlarged to the input linearly.
 
 Sources: Selvaraju et al. 2017, arXiv:1610.02391, as captum's LayerGradCam; Chattopadhay et al. 2018, arXiv:1710.11063,
 eq. 19.
@@ -64,6 +65,7 @@ class GradCam(Method):
     """
 
     name = "gradcam"
+    unit: ClassVar[str] = "logit per cell"
     of: ClassVar[Callable[[Tensor, Tensor], Tensor]] = staticmethod(grad_cam)
 
     def __init__(self, model: Explained, *, positive: bool = True, precision: str = "auto") -> None:
@@ -77,8 +79,8 @@ class GradCam(Method):
     @property
     def settings(self) -> dict[str, Setting]:
         return {
-            "unit": "logit per cell", "layer": self.model.layer,
-            "scaling": "logit units, the same for all maps" + ("; negative values cut" if self.positive else ""),
+            "unit": self.unit, "layer": self.model.layer,
+            "scaling": f"{self.unit}, the same for all maps" + ("; negative values cut" if self.positive else ""),
         }  # fmt: skip
 
     def maps(self, features: Tensor, gradient: Tensor, space: tuple[int, ...]) -> Maps:
@@ -103,6 +105,7 @@ class GradCamPlusPlus(GradCam):
     """As GradCam, with weights that do not fade where a class is seen in several places."""
 
     name = "gradcam_pp"
+    unit = "features times their shares of the gradient"
     of = staticmethod(grad_cam_pp)
 
 

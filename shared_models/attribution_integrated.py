@@ -4,8 +4,9 @@ IntegratedGradients   with as many steps as its completeness error asks for
 
 The attributions must sum to f(image) - f(baseline); how far they miss it is measured for every input, and the steps
 are doubled until the error is under a stated share of that difference, or the most steps are reached, which is said.
-The integral is the trapezoid rule's, whose points are all used again when the steps double; with s steps it has s + 1
-points and is captum's IntegratedGradients(method="riemann_trapezoid", n_steps=s + 1).
+The integral is the trapezoid rule's, whose points are all used again when the steps double. With s steps it has s + 1
+points, and is captum's IntegratedGradients(method="riemann_trapezoid", n_steps=s + 1) times (s + 1) / s: the weights of
+captum 0.9 sum to s / (s + 1) there, ours to 1.
 
 Source: Sundararajan et al. 2017, arXiv:1703.01365.
 """

@@ -53,7 +53,9 @@ class Attribution:
                 part.flags.writeable = False
 
     def pooled(self, cells: tuple[int, ...]) -> Array:
-        """float32 (n, *cells): the sum of the values in each cell, so that what adds up in pixels adds up in cells.
+        """float32 (n, *cells): what the values of each cell come to.
+
+        Where values add up to the score (Integrated Gradients) their sum, so that the cells do too; else their mean.
 
         Raises
         ------
@@ -63,9 +65,15 @@ class Attribution:
         if len(space) != len(cells) or any(s % c for s, c in zip(space, cells)):
             raise InvalidInput("The map cannot be divided into these cells.", "Choose cells that divide the image.")
         parts = [p for s, c in zip(space, cells) for p in (c, s // c)]
-        split = self.values.reshape(len(self.values), *parts)
-        summed: Array = split.sum(axis=tuple(range(2, split.ndim, 2)), dtype=np.float64).astype(np.float32)
-        return summed
+        split = self.values.reshape(len(self.values), *parts).astype(np.float64)
+        axes = tuple(range(2, split.ndim, 2))
+        result: Array = (split.sum(axis=axes) if self.adds_up else split.mean(axis=axes)).astype(np.float32)
+        return result
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the values sum to a difference of scores."""
+        return self.completeness is not None
 
     @property
     def record(self) -> dict[str, Setting]:
