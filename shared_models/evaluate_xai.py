@@ -25,21 +25,22 @@ from .localisation import fixed_threshold
 from .paired_tests import holm, mean_intervals, sign_flip
 from .sanity_checks import checked
 
-COUNTS = {"tiles": 24, "nodules": 24, "validation": 16, "phantom": 12}
-SANITY_CASES = 4
+COUNTS = {"tiles": 16, "nodules": 20, "validation": 12, "phantom": 8}
+SANITY_CASES = 3
 REFERENCE = "gradcam"
 LEVEL = 0.05
 Maps = Callable[[Any, Any, Case], Mapping[str, Array]]
 _SAID = ("whole", "erased_blur", "erased_mean")  # of a case, not of a map
 
 
-def measures_of(subject: Any, maps: Maps, seed: int) -> dict[str, Any]:
+def measures_of(subject: Any, maps: Maps, seed: int, quick: Optional[Maps] = None) -> dict[str, Any]:
     """One Subject's figures, as JSON.
 
     Parameters
     ----------
     subject : of xai_subjects
     maps : subject, network and case -> method -> float (rows, columns); one method is REFERENCE
+    quick : the same for the sanity checks, which ask for many; None: ``maps``
 
     Returns
     -------
@@ -68,8 +69,8 @@ def measures_of(subject: Any, maps: Maps, seed: int) -> dict[str, Any]:
     tests = {name: _tested(name, values, groups) for name in MEASURES if name in values[REFERENCE]}
     pictures = subject.cases[:SANITY_CASES]
     verdicts = checked(
-        subject.network, subject.stages, lambda network, n: maps(subject, network, pictures[n]), len(pictures),
-        seed,
+        subject.network, subject.stages, lambda network, n: (quick or maps)(subject, network, pictures[n]),
+        len(pictures), seed,
     )  # fmt: skip
     return {
         "n": len(rows), "groups": len(set(groups.tolist())), "validation": len(subject.validation),
@@ -129,7 +130,7 @@ def evaluate_xai(
     cases : of each subject, instead of COUNTS; quicker, with wider intervals
     seed : of which cases, lots and random maps
     """
-    from .xai_maps import maps
+    from .xai_maps import maps, quick_maps, settings_of
     from .xai_subjects import subjects
     from .xai_table import markdown
 
@@ -137,7 +138,8 @@ def evaluate_xai(
     found = {}
     for subject in subjects(data_root, split, models_root, counts, seed):
         print(f"{subject.name} ({len(subject.cases)}) ...", end=" ", file=sys.stderr, flush=True)
-        found[subject.name] = measures_of(subject, maps, seed)
+        figures = measures_of(subject, maps, seed, quick_maps)
+        found[subject.name] = {**figures, "settings": settings_of(subject)}
     if not found:
         return None
     result = {"n": sum(one["n"] for one in found.values()), "seed": seed, "counts": counts, "subjects": found}
