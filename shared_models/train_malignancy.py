@@ -4,7 +4,7 @@
     --resume    go on with what OUT holds
 
 OUT/network/last.pt       everything needed to go on: weights, their moving average, optimiser, random states
-OUT/network/best.pt       the moving average of the best epoch: highest AUROC on the validation patients
+OUT/network/best.pt       the moving average of the best epoch on the validation patients: highest mean AUROC of both outputs
 OUT/network/result.json   commit, command, seed, every epoch
 OUT/fold_K/...            the same, of each fold; package_malignancy measures what they hold out
 
@@ -143,8 +143,9 @@ def trained(pool: Pool, held: _Held, out: Path, given: argparse.Namespace, seed:
         record["history"].append({"epoch": epoch + 1, "loss": float(np.mean(losses)), **found})
         print(out.name, epoch + 1, f"loss {np.mean(losses):.4f}", *(f"{k} {v:.4f}" for k, v in found.items()),
               f"{minutes:.1f} min", flush=True)  # fmt: skip
-        if found["val_auroc"] > best:
-            best, best_epoch = found["val_auroc"], epoch + 1
+        both = (found["val_auroc"] + found["val_auroc_nodule"]) / 2
+        if both > best:
+            best, best_epoch = both, epoch + 1
             _kept(network.state_dict(), out / "best.pt")
         record.update(best=best, best_epoch=best_epoch, minutes=minutes)
         _kept({

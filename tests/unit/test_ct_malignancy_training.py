@@ -117,7 +117,7 @@ class _Measured:
         self.calls += 1
         if self.calls == self.stop_at:
             raise _Interrupted
-        return {"val_auroc": 0.5 + 0.1 * self.calls}
+        return {"val_auroc": 0.5 + 0.1 * self.calls, "val_auroc_nodule": 0.9 - 0.05 * self.calls}
 
 
 def test_training_that_was_interrupted_ends_with_the_same_weights(tmp_path) -> None:
