@@ -7,7 +7,6 @@ whose bundle is missing or broken is a problem of that modality alone: the other
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,8 @@ from shared_models.contract.results import Heatmap, LabelVolume, PathologyResult
 from shared_models.contract.values import Array, CTVolume
 from shared_models.model_bundle import SLIDE_MODEL, Bundle, slide_folder
 
-log = logging.getLogger("lungxai.worker")
-_SAID_OF_SLIDES = ("tile_px", "spacing_um_px", "other_classes", "added")
+from .installed_models import described, whole_bundles
+
 _EXPLAINED_AT_ONCE = 8  # gradient methods are slower in larger batches on a CPU
 
 Progress = Callable[[str, float], None]
@@ -79,14 +78,9 @@ class Backend(Protocol):
         ...
 
     def slide_result(
-        self,
-        slide_id: str,
-        mpp: float,
-        tile_px: tuple[float, float],
-        origin_px: Array,
-        answers: Array,
+        self, slide_id: str, mpp: float, tile_px: tuple[float, float], origin_px: Array, answers: Array,
         quality: Optional[Array] = None,
-    ) -> PathologyResult:
+    ) -> PathologyResult:  # fmt: skip
         """The slide as a whole, of the ``answers`` (n, 5 + k) of its tiles and their ``quality`` (n,), 0 to 1."""
         ...
 
@@ -215,14 +209,9 @@ class ModelSet:
         return answers
 
     def slide_result(
-        self,
-        slide_id: str,
-        mpp: float,
-        tile_px: tuple[float, float],
-        origin_px: Array,
-        answers: Array,
+        self, slide_id: str, mpp: float, tile_px: tuple[float, float], origin_px: Array, answers: Array,
         quality: Optional[Array] = None,
-    ) -> PathologyResult:
+    ) -> PathologyResult:  # fmt: skip
         from shared_models.slide_pipeline import slide_result
 
         model = self._of("pathology", self._slide)
@@ -261,39 +250,6 @@ class ModelSet:
             maps.append(model.attribute(pixels(start, min(count, start + _EXPLAINED_AT_ONCE)), method, target))
         made = model.heatmap_parameters(method)
         return slide_heatmap(result, np.concatenate(maps), method, target, model.provenance, made)
-
-
-def whole_bundles(root: Path) -> list[Bundle]:
-    """The models under ``root`` whose weights are the ones they name; the log says which are not."""
-    found = []
-    for path in sorted(root.glob("*/configs/metadata.json")):
-        try:
-            found.append(Bundle.load(path.parents[1]))
-        except LungXAIError as fault:
-            log.warning("%s", fault.message)
-    return found
-
-
-def described(bundle: Bundle) -> dict[str, Any]:
-    """What /v1/info says of a model."""
-    return {
-        "model_id": bundle.model_id,
-        "modality": bundle.own["modality"],
-        "coverage": list(bundle.own["coverage"]),
-        "calibrated": bundle.own["calibrated"],
-        "weights_sha256": bundle.weights_sha256,
-        "methods": _methods(bundle),
-        **{name: bundle.own[name] for name in _SAID_OF_SLIDES if name in bundle.own},
-    }
-
-
-def _methods(bundle: Bundle) -> list[str]:
-    """The heatmap methods that a model has."""
-    from shared_models import ct_pipeline, slide_model
-
-    if bundle.own["modality"] == "pathology":
-        return list(slide_model.methods_of(bundle))
-    return list(ct_pipeline.AVAILABLE) if bundle.own["modality"] == "radiology" else []
 
 
 def _ct_models(root: Path, device: str) -> Any:

@@ -14,6 +14,7 @@ to 1. The tile probabilities are calibrated; the slide's are this rule's, and ar
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any, Optional
 
@@ -183,10 +184,8 @@ class SlideModel:
 
     def heatmap_parameters(self, method: str) -> dict[str, str]:
         """How the maps of attribute() were made, for the record."""
-        return {
-            "layer": "features before pooling",
-            "scaling": "logit units, the same for all tiles; negative values cut",
-        }
+        scaling = "logit units, the same for all tiles; negative values cut"
+        return {"layer": "features before pooling", "scaling": scaling}
 
 
 def slide_result(
@@ -255,9 +254,8 @@ def _counted(others: Array, names: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     if len(names) == 1:
         return (f"Of {len(others)} tiles, {int((others[:, 0] >= 0.5).sum())} have {names[0]} at 0.5 or more.",)
-    counts = np.bincount(others.argmax(axis=1), minlength=len(names))
-    found = [f"{names[i]} {counts[i]}" for i in np.argsort(-counts, kind="stable") if counts[i]]
-    return (f"{len(others)} tiles by the model's own classes: {', '.join(found[:12])}.",)
+    counted = Counter(names[place] for place in others.argmax(axis=1)).most_common(12)
+    return (f"{len(others)} tiles by the model's own classes: {', '.join(f'{n} {c}' for n, c in counted)}.",)
 
 
 def slide_heatmap(

@@ -148,9 +148,8 @@ def _resize(given: dict[str, Any]) -> tuple[tuple[int, int], int]:
 
 def _three(given: dict[str, Any], name: str) -> tuple[float, ...]:
     values = given.get(name)
-    good = isinstance(values, list) and len(values) == 3 and all(
+    if not isinstance(values, list) or len(values) != 3 or not all(
         type(v) in (int, float) and abs(v) < 1e6 and math.isfinite(v) for v in values
-    )  # fmt: skip
-    if not good:
+    ):  # fmt: skip
         raise _fault(f"has a Normalize whose {name} is not three numbers")
     return tuple(float(v) for v in values)

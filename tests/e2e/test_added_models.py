@@ -5,8 +5,9 @@ Models and slides are made here and mean nothing; what is tested is that the num
 
 from __future__ import annotations
 
-import json
+import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -147,40 +148,38 @@ def test_heatmaps_that_it_has_and_that_it_has_not(server, client) -> None:
         client.wait(client.pathology(case_id, "s", ["gradcam"]))
 
 
-@pytest.mark.parametrize("mpp", [0.25, 0.125])
-def test_scale_and_size_reach_qupath_s_slide(server, client, added, tmp_path, mpp) -> None:
+def test_scale_and_size_reach_qupath_s_slide(server, client, added, tmp_path) -> None:
     """A slide at the model's scale, so that its tiles are the picture's own pixels, and one twice as fine."""
     if server[0] != "own":
         pytest.skip("one model is enough")
-    field = round(350 * 0.25 / mpp)
-    picture = _tissue(np.random.default_rng(9), 2 * field + 40, 3 * field + 60)
-    tifffile.imwrite(tmp_path / "s.tif", picture, photometric="rgb", tile=(256, 256), resolutionunit="CENTIMETER",
-                     resolution=(1e4 / mpp, 1e4 / mpp))  # fmt: skip
+    pictures = {}
+    for mpp, field in ((0.25, 350), (0.125, 700)):
+        pictures[field] = _tissue(np.random.default_rng(9), 2 * field + 40, 3 * field + 60)
+        tifffile.imwrite(tmp_path / f"s{field}.tif", pictures[field], photometric="rgb", tile=(256, 256),
+                         resolutionunit="CENTIMETER", resolution=(1e4 / mpp, 1e4 / mpp))  # fmt: skip
     project = tmp_path / "study" / "project.qpproj"
-    assert _lungxai("qupath", "new", tmp_path / "s.tif", "--out", project).returncode == 0
-    told = _lungxai("qupath", "classify", project, "--backend", "files", "--synthetic", "--model", "own",
+    slides = [tmp_path / f"s{field}.tif" for field in pictures]
+    assert _lungxai("qupath", "new", *slides, "--out", project).returncode == 0
+    told = _lungxai("qupath", "classify", project, "--all", "--backend", "files", "--synthetic", "--model", "own",
                     "--server", server[1], LUNGXAI_TOKEN=server[2])  # fmt: skip
     assert told.returncode == 0, told.stderr
-    case_id = told.stdout.split("case ")[1].split()[0]
-    result = client.pathology_result(case_id)
-    assert result.tile_px == pytest.approx((field, field)) and result.mpp == 0.25 and len(result.origin_px) >= 6
-    inside = [i for i, (x, y) in enumerate(result.origin_px) if x + field <= 3 * field and y + field <= 2 * field]
-    assert len(inside) == 6 and {tuple(o) for o in result.origin_px[inside]} == {
-        (field * i, field * j) for i in range(3) for j in range(2)
-    }
-    if mpp == 0.25:
-        tiles = np.stack([picture[y : y + field, x : x + field] for x, y in result.origin_px[inside]])
-        own = by_hand(added[1], "own", tiles)
-        assert np.abs(result.other_probabilities[inside] - own).max() < 1e-5
-    (written,) = [p for p in project.parent.rglob("*.geojson*") if "s.tif" in p.name or p.stat().st_size > 1000]
-    raw = written.read_bytes()
-    if written.suffix == ".gz":
-        import gzip
-
-        raw = gzip.decompress(raw)
-    text = json.dumps(json.loads(raw))
-    likeliest = {LUNG[k] for k in result.other_probabilities.argmax(axis=1)}
-    assert all(name in text for name in likeliest)
+    cases = dict(re.findall(r"s(\d+)\.tif: case (\S+)", told.stdout))
+    for field, picture in pictures.items():
+        result = client.pathology_result(cases[str(field)])
+        assert result.tile_px == pytest.approx((field, field)) and result.mpp == 0.25
+        inside = [i for i, (x, y) in enumerate(result.origin_px) if x + field <= 3 * field and y + field <= 2 * field]
+        places = {(field * i, field * j) for i in range(3) for j in range(2)}
+        assert {tuple(o) for o in result.origin_px[inside]} == places
+        if field == 350:
+            tiles = np.stack([picture[y : y + field, x : x + field] for x, y in result.origin_px[inside]])
+            assert np.abs(result.other_probabilities[inside] - by_hand(added[1], "own", tiles)).max() < 1e-5
+        (written,) = project.parent.glob(f"lungxai/*s{field}_tif*.tiles.geojson.gz")
+        text = gzip.decompress(written.read_bytes()).decode()
+        likeliest = {LUNG[k] for k in result.other_probabilities.argmax(axis=1)}
+        assert all(f'"{name}"' in text for name in likeliest) and "P(lepidic)" in text
+    other = _lungxai("qupath", "classify", project, "--image", "s350.tif", "--backend", "files", "--model", "mapped",
+                     "--again", "--server", server[1], LUNGXAI_TOKEN=server[2])  # fmt: skip
+    assert other.returncode == 2 and "own" in other.stderr  # that server has another model, and is not asked
 
 
 def test_a_model_that_is_not_there_is_said_at_once(added, tmp_path) -> None:
