@@ -4,7 +4,7 @@
     --resume    go on with what OUT holds
 
 OUT/network/last.pt       everything needed to go on: weights, their moving average, optimiser, random states
-OUT/network/best.pt       the moving average of the best epoch on the validation patients: highest mean AUROC of both outputs
+OUT/network/best.pt       the moving average of the best epoch: highest mean AUROC of both outputs on validation
 OUT/network/result.json   commit, command, seed, every epoch
 OUT/fold_K/...            the same, of each fold; package_malignancy measures what they hold out
 
