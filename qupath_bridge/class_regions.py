@@ -94,7 +94,7 @@ def _united(origin_px: Array, cell_px: tuple[float, float], kind: Array) -> tupl
         if own_parts:
             nearest = shapely.STRtree([parts[n][1] for n in own_parts]).nearest(centres[kind == of])
             np.add.at(counts, np.array(own_parts)[nearest], 1)
-    whole = joined(origin_px, cell_px)
+    whole: Any = joined(origin_px, cell_px)  # there are tiles, and they have an area
     all_tiles = ClassRegion(-1, geometry(whole), float(whole.area), len(origin_px), corner(_first(whole)))
     return all_tiles, [
         ClassRegion(of, geometry(part), float(part.area), int(count), corner(part))

@@ -65,7 +65,8 @@ class FilesBackend:
         ------
         InvalidInput : there is none; the message lists the names there are, and says how they get here.
         """
-        found, names = [], set()
+        found: list[Geo] = []
+        names: set[str] = set()
         for called, area in drawn_areas(self.parts(image, IMPORTED)):
             names |= called
             if annotation in called:
