@@ -33,7 +33,7 @@ from .faithfulness_curves import ranking
 from .paired_tests import holm, sign_flip
 from .statistics import bootstrap_ci
 
-SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
+SHARES = (0.1, 0.3, 0.5, 0.7)
 CELL = 8
 _RIDGE = 100.0
 _LOTS = 3  # of random removal, averaged
@@ -195,8 +195,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="folder of the data sets")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="roar.json and roar.md go there")
     parser.add_argument("--models", type=Path, default=MODELS_ROOT, metavar="DIR")
-    parser.add_argument("--train", type=int, default=90, metavar="N", help="training tiles, default 90")
-    parser.add_argument("--test", type=int, default=60, metavar="N", help="test tiles, default 60")
+    parser.add_argument("--train", type=int, default=60, metavar="N", help="training tiles, default 60")
+    parser.add_argument("--test", type=int, default=45, metavar="N", help="test tiles, default 45")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     result = measured(given.data, given.models, given.train, given.test, given.seed)
