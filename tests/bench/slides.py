@@ -49,9 +49,12 @@ def composed(path: Path) -> str:
 
     with tifffile.TiffWriter(path) as writer:
         writer.write(
-            blocks(), shape=whole.shape, dtype=np.uint8, tile=(BLOCK, BLOCK), photometric="ycbcr", compression="jpeg",
-            resolution=(1e4 / 0.9, 1e4 / 0.9), resolutionunit="CENTIMETER",
+            blocks(), shape=whole.shape, dtype=np.uint8, tile=(BLOCK, BLOCK), photometric="ycbcr", compression="zlib",
+            subsampling=(1, 1), resolution=(1e4 / 0.9, 1e4 / 0.9), resolutionunit="CENTIMETER",
         )  # fmt: skip
+    # The blocks are JPEG already; tifffile encodes JPEG only with a package that is not needed otherwise.
+    with tifffile.TiffFile(path, mode="r+b") as written:
+        written.pages[0].tags["Compression"].overwrite(7)
     return "COMPOSED of real tiles" if len(files) == ACROSS * DOWN else "noise"
 
 
