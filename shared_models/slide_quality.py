@@ -14,7 +14,7 @@ clean   1 without ink or thick folds, falling to 0 where they take a third of th
 filled  1 from a third of the tile that is not glass, falling to 0 where all of it is.
 
 Calibrated on the 1,780 train tiles of LC25000, as they are (sharp), blurred by a Gaussian of 1 to 6 px (0.9 um), and
-as JPEG; the figures are in docs and in tests/unit/test_slide_quality.py. Other scanners were not there to be measured.
+as JPEG; tests/unit/test_slide_quality.py measures it again. Other scanners were not there to be measured.
 
 Source of the focus measure: Brenner et al. 1976, doi 10.1177/24.1.1254907. Departs from it in the ratio.
 """
@@ -68,7 +68,8 @@ def focus(pixels: Array, mpp: float) -> Array:
     """Sharpness of tiles, float32 (n,) in [0, 1]; parameters are tile_quality()'s."""
     most = min(pixels.shape[1:3]) // 8
     picture = _mean_blocks(pixels[..., 1], min(max(1, round(_FOCUS_UM / mpp)), most))
-    ratio = _differences(picture, 1) / (_differences(picture, 3) + _NOISE)
+    # Both around the same middles: an edge that only one of them sees would decide.
+    ratio = _differences(picture[:, 1:-1, 1:-1], 1) / (_differences(picture, 3) + _NOISE)
     return np.clip((ratio - _FLAT) / (_SHARP - _FLAT), 0.0, 1.0).astype(np.float32)
 
 
@@ -88,8 +89,7 @@ def _mean_blocks(channel: Array, side: int) -> Array:
 
 def _differences(picture: Array, lag: int) -> Array:
     """Mean squared difference of pixels ``lag`` apart, along rows plus along columns; float32 (n,)."""
-    across = picture[:, :, lag:] - picture[:, :, :-lag]
-    down = picture[:, lag:] - picture[:, :-lag]
+    across, down = picture[:, :, lag:] - picture[:, :, :-lag], picture[:, lag:] - picture[:, :-lag]
     sums = [np.einsum("nij,nij->n", d, d, optimize=False) / (d.shape[1] * d.shape[2]) for d in (across, down)]
     return np.asarray(sums[0] + sums[1])
 
