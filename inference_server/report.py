@@ -1,7 +1,8 @@
 """The report of a case: one HTML page that needs nothing else, for a tumour board.
 
 render()   values of the case -> HTML (templates/report.html)
-The pictures are made in report_pictures.py, the charts in report_charts.py, the fused answer in report_fusion.py.
+The pictures are made in report_pictures.py, the charts in report_charts.py, the fused answer in report_fusion.py, what
+stands beside a heatmap in report_heatmaps.py.
 The page holds no script and asks for nothing from outside; its only name for the patient is the case's pseudonymous id.
 """
 
@@ -14,7 +15,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, METHOD_LABELS, heat_colour
+from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS
 from shared_models.contract.fusion_result import PART_LABELS
 from shared_models.contract.results import (
     FusionResult,
@@ -29,8 +30,11 @@ from shared_models.contract.values import CLASSES, Array, ClinicalFields, CTVolu
 from . import report_pictures as pictures
 from .report_charts import percent, probability_chart
 from .report_fusion import clinical_words, fusion_values
+from .report_heatmaps import map_words
 
 MOST_NODULES = 5
+# Of a map's strongest value; a picture with less of it shows next to nothing, and says so.
+_WEAK = 0.1
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -78,23 +82,22 @@ def render(
         else [(PART_LABELS[name], words or "not known") for name, words in clinical_words(clinical).items()],
         provenance=_provenance(radiology, pathology, fusion),
         maps=[
-            (METHOD_LABELS[method], heatmap.modality, heatmap.target, heatmap.parameters)
+            (map_words(heatmap).title, heatmap.modality, heatmap.parameters)
             for maps in (ct_heatmaps, slide_heatmaps)
-            for method, heatmap in maps.items()
+            for heatmap in maps.values()
         ],
-        heat_legend=[heat_colour(i / 10) for i in range(11)],
     )
 
 
 def _ct(
     result: RadiologyResult, mask: Optional[LabelVolume], volume: Optional[CTVolume], maps: Mapping[str, Heatmap]
 ) -> dict[str, Any]:
-    whole = {}
+    whole = []
     if volume is not None:
         shape = (volume.voxels.shape[0], volume.voxels.shape[1], volume.voxels.shape[2])
-        for method, heatmap in maps.items():
+        for heatmap in maps.values():
             values = placed(heatmap.values, heatmap.index_to_world, shape, volume.ijk_to_lps)
-            whole[METHOD_LABELS[method]] = (values, float(heatmap.values.max()))
+            whole.append((map_words(heatmap), values, pictures.top_of(heatmap)))
     rows = []
     for nodule in result.nodules:
         x, y, z = nodule.centre_lps_mm
@@ -111,12 +114,14 @@ def _ct(
             full = pictures.data_uri(pictures.whole_slice(volume, crop, crop.slice_index))
             key = pictures.data_uri(pictures.key_image(volume, mask, nodule, crop))
             entry["images"] = [
-                (full, f"Axial slice with a frame at {where}", "Where it lies"),
-                (key, f"Enlarged axial CT of {where}, outlined", "Outline of the segmentation"),
+                (full, f"Axial slice with a frame at {where}", "Where it lies", None),
+                (key, f"Enlarged axial CT of {where}, outlined", "Outline of the segmentation", None),
             ]
-            for name, (values, top) in whole.items():
+            for words, values, top in whole:
                 uri = pictures.data_uri(pictures.overlay(volume, values, top, crop))
-                entry["images"].append((uri, f"{name} heatmap over {where}", f"{name}: where the network saw it"))
+                share = pictures.strongest(values, crop) / max(top, 1e-12)
+                here = "" if share >= _WEAK else f"Here it has at most {percent(share)} of its strongest value."
+                entry["images"].append((uri, f"Heatmap {words.title} over {where}", here, words))
         rows.append(entry)
     middle = None
     if volume is not None and not rows:
@@ -136,20 +141,21 @@ def _ct(
 def _slide(
     result: PathologyResult, shown: Mapping[str, tuple[Array, Array]], maps: Mapping[str, Heatmap]
 ) -> dict[str, Any]:
-    images = []
+    images: list[Any] = []
     if result.slide_id in shown and len(result.origin_px):
         picture, to_level0 = shown[result.slide_id]
-        first = next(iter(maps.values()), None)
-        found = pictures.slide_images(result, picture, to_level0, first)
-        words = {
-            "slide": ("The tissue that was analysed", "Tissue that was analysed"),
-            "classes": ("Each tile in the colour of its likeliest class", "Likeliest class of each tile"),
-        }
-        if first is not None:
-            name = METHOD_LABELS[first.method]
-            target = CLASS_LABELS.get(first.target, first.target)
-            words["heatmap"] = (f"{name} heatmap over the slide", f"{name}: what speaks for {target.lower()}")
-        images = [(pictures.data_uri(found[key]), *text) for key, text in words.items()]
+        found = pictures.slide_images(result, picture, to_level0)
+        images = [
+            (pictures.data_uri(found["slide"]), "The tissue that was analysed", "Tissue that was analysed", None),
+            (
+                pictures.data_uri(found["classes"]), "Each tile in the colour of its likeliest class",
+                "Likeliest class of each tile", None,
+            ),
+        ]  # fmt: skip
+        for heatmap in maps.values():
+            words = map_words(heatmap)
+            uri = pictures.data_uri(pictures.slide_overlay(picture, to_level0, heatmap))
+            images.append((uri, f"Heatmap {words.title} over the slide", "", words))
     known = [i for i in range(len(CLASSES)) if np.isfinite(result.tile_probabilities[:, i]).any()]
     counts = dict.fromkeys((CLASSES[i] for i in known), 0)
     for row in result.tile_probabilities:

@@ -1,9 +1,9 @@
 """The pictures of the report, as PNG in data: URIs.
 
 key_image()     a nodule on its axial slice, cropped, outlined, with a scale bar and orientation letters
-overlay()       the same crop with a heatmap over it
+overlay()       the same crop with a heatmap over it: what speaks for, and what speaks against, each in its own ramp
 whole_slice()   the slice with a frame where the crop lies
-slide_images()  the slide, its class map, its heatmap
+slide_images()  the slide and its class map; slide_overlay() the slide with a heatmap over it
 data_uri()      RGB to a data: URI
 """
 
@@ -139,23 +139,29 @@ def key_image(volume: CTVolume, mask: Optional[LabelVolume], nodule: Nodule, cro
 
 
 def _heat(values: Array) -> Array:
-    ramp = np.array([heat_colour(i / 255) for i in range(256)], dtype=np.uint8)
-    return ramp[np.clip(values * 255, 0, 255).astype(np.uint8)]
+    """uint8 RGB of -1 (most against) to 1 (most for)."""
+    ramps = np.array([[heat_colour(i / 255, against) for i in range(256)] for against in (False, True)], np.uint8)
+    return ramps[(values < 0).astype(int), np.clip(np.abs(values) * 255, 0, 255).astype(np.uint8)]
 
 
 def _blended(picture: Array, values: Array) -> Array:
-    """A heatmap over a picture; ``values`` 0 to 1, of the picture's size; low ones let the picture through."""
-    strength = np.clip(values * 1.5, 0, 0.65)[..., None]
+    """A heatmap over a picture; ``values`` -1 to 1, of the picture's size; weak ones let the picture through."""
+    strength = np.clip(np.abs(values) * 1.5, 0, 0.65)[..., None]
     return np.asarray(picture * (1 - strength) + _heat(values) * strength, dtype=np.uint8)
 
 
 def overlay(volume: CTVolume, whole_map: Array, top: float, crop: Crop) -> Array:
-    """uint8 RGB: the crop with the heatmap; ``whole_map`` is on the CT's grid, ``top`` its value at full colour."""
+    """uint8 RGB: the crop with the heatmap; ``whole_map`` is on the CT's grid, ``top`` its size at full colour."""
     size = _size(volume, crop)
     part = whole_map[crop.slice_index, slice(*crop.rows), slice(*crop.columns)]
-    values = np.clip(_enlarged(np.ascontiguousarray(part, np.float32), size) / max(top, 1e-12), 0, 1)
+    values = np.clip(_enlarged(np.ascontiguousarray(part, np.float32), size) / max(top, 1e-12), -1, 1)
     picture = _blended(_enlarged(_grey(volume, crop), size), values)
     return _annotated(picture, volume, _width_mm(volume, crop))
+
+
+def strongest(whole_map: Array, crop: Crop) -> float:
+    """The size of the strongest value, of either sign, that overlay() draws."""
+    return float(np.abs(whole_map[crop.slice_index, slice(*crop.rows), slice(*crop.columns)]).max())
 
 
 def whole_slice(volume: CTVolume, crop: Optional[Crop], slice_index: int) -> Array:
@@ -172,26 +178,31 @@ def whole_slice(volume: CTVolume, crop: Optional[Crop], slice_index: int) -> Arr
     return _annotated(np.asarray(image), volume, _width_mm(volume, whole))
 
 
-def slide_images(
-    result: PathologyResult, picture: Array, to_level0: Array, heatmap: Optional[Heatmap]
-) -> dict[str, Array]:
-    """ "slide", "classes", and "heatmap" where there is one: uint8 RGB of one size.
+def slide_images(result: PathologyResult, picture: Array, to_level0: Array) -> dict[str, Array]:
+    """ "slide" and "classes": uint8 RGB of one size.
 
     Parameters
     ----------
     picture : uint8 (rows, columns, 3); to_level0 : (3, 3) from its (column, row, 1) to level-0 pixels
     """
-    found = {"slide": picture, "classes": _class_map(result, picture, to_level0)}
-    if heatmap is not None:
-        rows, columns = np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]]
-        step = np.linalg.solve(heatmap.index_to_world, to_level0)
-        i = np.rint(step[0, 0] * columns + step[0, 1] * rows + step[0, 2]).astype(int)
-        j = np.rint(step[1, 0] * columns + step[1, 1] * rows + step[1, 2]).astype(int)
-        high, wide = heatmap.values.shape
-        inside = (i >= 0) & (j >= 0) & (i < wide) & (j < high)
-        values = np.where(inside, heatmap.values[np.clip(j, 0, high - 1), np.clip(i, 0, wide - 1)], 0.0)
-        found["heatmap"] = _blended(picture, np.clip(values / max(float(heatmap.values.max()), 1e-12), 0, 1))
-    return found
+    return {"slide": picture, "classes": _class_map(result, picture, to_level0)}
+
+
+def slide_overlay(picture: Array, to_level0: Array, heatmap: Heatmap) -> Array:
+    """uint8 RGB: the slide with a heatmap over it; picture and to_level0 as in slide_images()."""
+    rows, columns = np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]]
+    step = np.linalg.solve(heatmap.index_to_world, to_level0)
+    i = np.rint(step[0, 0] * columns + step[0, 1] * rows + step[0, 2]).astype(int)
+    j = np.rint(step[1, 0] * columns + step[1, 1] * rows + step[1, 2]).astype(int)
+    high, wide = heatmap.values.shape
+    inside = (i >= 0) & (j >= 0) & (i < wide) & (j < high)
+    values = np.where(inside, heatmap.values[np.clip(j, 0, high - 1), np.clip(i, 0, wide - 1)], 0.0)
+    return _blended(picture, np.clip(values / max(top_of(heatmap), 1e-12), -1, 1))
+
+
+def top_of(heatmap: Heatmap) -> float:
+    """The size of the strongest value of either sign: both are drawn on one scale."""
+    return float(np.abs(heatmap.values).max())
 
 
 def _class_map(result: PathologyResult, picture: Array, to_level0: Array) -> Array:

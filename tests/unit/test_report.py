@@ -143,6 +143,6 @@ def test_outline_and_heat_lie_where_the_voxels_are(affine) -> None:
 
 def test_the_class_map_colours_each_tile() -> None:
     result, shown = slide_case()
-    found = pictures.slide_images(result, *shown["s"], None)["classes"].astype(int)
+    found = pictures.slide_images(result, *shown["s"])["classes"].astype(int)
     left, right = found[10, 10], found[10, 30]
     assert left[0] > left[2] + 80 and right[1] > right[0] + 80  # orange for adenocarcinoma, green for normal
