@@ -16,7 +16,8 @@ Of all pixels of 2,623 real H&E tiles (LC25000, 0.9 um), 0.10 % have a pen's col
 black ink's; of their 13 um cells, which is what a thumbnail shows, 0.007 %; no tile has more than 5 %. What is no
 larger than a few cells is not taken for a stroke. A pale red or pink pen is missed, so that blood is not lost. Black
 lung pigment (anthracosis) is left out as black ink is. Folds are looked for with care, so that dense tumour is not
-lost: in tissue of even stain they are found, amid tissue of mixed stain about half of them are.
+lost: on evenly stained tissue they are found; amid tissue of mixed stain, one of two layers is mostly missed and of
+one of three about half is found.
 """
 
 from __future__ import annotations
