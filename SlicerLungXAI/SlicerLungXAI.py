@@ -174,7 +174,12 @@ class SlicerLungXAILogic(ScriptedLoadableModuleLogic):
         return SlicerLungXAIParameterNode(super().getParameterNode())
 
     def analyse(
-        self, ct_node: Any, address: Address, explain: tuple[str, ...] = ("gradcam",), case_id: str = ""
+        self,
+        ct_node: Any,
+        address: Address,
+        explain: tuple[str, ...] = ("gradcam",),
+        case_id: str = "",
+        target: Optional[str] = None,
     ) -> results.CaseNodes:
         """Analyse a CT and put what was found into the scene. Waits until it is done.
 
@@ -184,12 +189,13 @@ class SlicerLungXAILogic(ScriptedLoadableModuleLogic):
         address : of the inference server
         explain : heatmap methods
         case_id : empty makes a new case
+        target : what the heatmaps explain, "nodule" or "malignancy"; None leaves it to the server
 
         Raises
         ------
         LungXAIError : with what to do, in words.
         """
-        work = jobs.analyse(address, volume_of(ct_node), jobs.Question(case_id, explain=explain))
+        work = jobs.analyse(address, volume_of(ct_node), jobs.Question(case_id, explain=explain, target=target))
         return results.import_case(SceneLogics.of_slicer(), ct_node, work(Talk()))
 
 

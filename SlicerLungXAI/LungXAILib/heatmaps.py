@@ -1,46 +1,39 @@
 """Heatmaps as volumes over the CT: one a method and target, in the heat ramp, with a legend.
 
-heatmap_node()   Heatmap -> vtkMRMLScalarVolumeNode, a crop of the CT's grid
+heatmap_nodes()  Heatmap -> vtkMRMLScalarVolumeNode, a crop of the CT's grid; a second one of what speaks against
 check_on_grid()  BadGeometry for a map that is not on the CT's grid
 show()           one map over the CT in every slice view, or none
 compare()        two maps in two views, or blended into one
-label_of()       what a map is, in words
+
+What a map says of itself, on its node and in its legend, is in heat_labels.py and can be had from here too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import numpy as np
 
 from shared_models.contract.errors import InvalidInput
+from shared_models.contract.heatmap_words import parts
 from shared_models.contract.results import Heatmap, placed
 from shared_models.contract.values import Array
 
-from .colours import heat_node
+from . import heat_labels
+from .colours import fade_below, heat_node, two_sided_node
+from .heat_labels import Key as Key
+from .heat_labels import Said, is_against, key_of, label_of, legend_of, say, top_of
 from .logics import SceneLogics
 from .naming import mark, nodes_by_class, nodes_of_case, remove
-from .text import NOTICE, method_name, tr
+from .text import tr
 from .volumes import add_display, affine_of, set_image, voxels_of
 
 if TYPE_CHECKING:
     from .results import CaseNodes
 
-METHOD, TARGET, TOP = "LungXAI.Method", "LungXAI.Target", "LungXAI.Top"
 BLEND = "blend"
 OPACITY, THRESHOLD = 0.6, 0.25
-Key = tuple[str, str]
-
-
-def label_of(key: Key) -> str:
-    """For example "Grad-CAM: nodule"."""
-    return f"{method_name(key[0])}: {key[1].replace('_', ' ')}"
-
-
-def key_of(node: Any) -> Key:
-    """(method, target) of a heatmap node."""
-    return node.GetAttribute(METHOD), node.GetAttribute(TARGET)
 
 
 def check_on_grid(heatmap: Heatmap, shape: tuple[int, ...], ijk_to_lps: Array) -> None:
@@ -49,60 +42,49 @@ def check_on_grid(heatmap: Heatmap, shape: tuple[int, ...], ijk_to_lps: Array) -
     placed(probe, heatmap.index_to_world, shape, ijk_to_lps)  # type: ignore[arg-type]
 
 
-def heatmap_node(logics: SceneLogics, ct_node: Any, heatmap: Heatmap, name: str) -> Any:
-    """A volume with the map's crop of the CT's grid, under the CT's transform; not shown yet.
+def heatmap_nodes(
+    logics: SceneLogics, ct_node: Any, heatmap: Heatmap, named: Callable[[str], str] = lambda label: label
+) -> list[Any]:
+    """A volume of what speaks for the target, and where there is any, one of what speaks against it; not shown yet.
 
-    The window runs from 0 to the map's largest value: what speaks against (negative values) is not shown.
+    Each lies on the map's crop of the CT's grid, under the CT's transform. Its window runs from 0 to its own largest
+    value: weak evidence of one sign would be lost on the scale of the other.
+
+    Parameters
+    ----------
+    named : the name of a node, from its label
     """
     first = np.rint(np.linalg.solve(affine_of(ct_node), heatmap.index_to_world)[:3, 3])
-    node = logics.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     # In the CT's own frame and on its very grid: rounding of the wire would show as a seam.
     local = affine_of(ct_node, world=False).copy()
     local[:3, 3] += local[:3, :3] @ first
-    set_image(node, heatmap.values, local)
-    _finish(logics, ct_node, node, heatmap.method, heatmap.target)
-    return node
+    pair = [part for part in parts(heatmap) if part is not None]
+    tops = [float(part.values.max()) for part in pair]
+    made = []
+    for part, other_top in zip(pair, tops[::-1] if len(pair) > 1 else [0.0]):
+        said = Said.of(part, other_top)
+        node = logics.scene.AddNewNodeByClass(
+            "vtkMRMLScalarVolumeNode", named(label_of((said.method, said.target)))
+        )
+        set_image(node, part.values, local)
+        _finish(ct_node, node, said, heat_node(logics.scene, is_against((said.method, said.target))))
+        made.append(node)
+    return made
 
 
-def _finish(logics: SceneLogics, ct_node: Any, node: Any, method: str, target: str) -> None:
-    top = max(float(voxels_of(node).max()), 0.0)
-    node.SetAttribute(METHOD, method)
-    node.SetAttribute(TARGET, target)
-    node.SetAttribute(TOP, repr(top))
+def _finish(ct_node: Any, node: Any, said: Said, colours: Any) -> None:
+    """``colours`` of two sides have their middle at 0."""
     node.SetAndObserveTransformNodeID(ct_node.GetTransformNodeID())
-    display = add_display(node, 0.0, top or 1.0)
-    display.SetAndObserveColorNodeID(heat_node(logics.scene).GetID())
+    top = said.top or 1.0
+    display = add_display(node, -top if _two_sided(colours) else 0.0, top)
+    display.SetAndObserveColorNodeID(colours.GetID())
     display.SetApplyThreshold(True)
+    say(node, said)
     set_threshold(node, THRESHOLD)
-    _legend(node)
 
 
-def _legend(node: Any) -> None:
-    from slicer import vtkMRMLColorLegendDisplayNode
-
-    legend = vtkMRMLColorLegendDisplayNode()
-    node.GetScene().AddNode(legend)
-    legend.SetAndObservePrimaryDisplayNode(node.GetDisplayNode())
-    node.AddAndObserveDisplayNodeID(legend.GetID())
-    legend.SetTitleText(f"{label_of(key_of(node))}\n{NOTICE}")
-    legend.SetNumberOfLabels(5)
-    # Slicer enlarges the words until the longest number fills the bar's width: with short numbers, or at its own width
-    # of 0.15, they would cover the nodule.
-    legend.SetLabelFormat("%4.2g")
-    legend.SetSize(0.06, 0.4)
-    legend.SetPosition(0.985, 0.55)
-    legend.SetVisibility(False)
-
-
-def top_of(node: Any) -> float:
-    """The largest value of a map; 0 where nothing in it speaks for the target."""
-    return float(node.GetAttribute(TOP))
-
-
-def legend_of(node: Any) -> Any:
-    """The colour legend of a heatmap node."""
-    every = [node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes())]
-    return next(d for d in every if d is not None and d.IsA("vtkMRMLColorLegendDisplayNode"))
+def _two_sided(colours: Any) -> bool:
+    return bool(colours.IsA("vtkMRMLColorTableNode"))
 
 
 def set_threshold(node: Any, threshold: float) -> None:
@@ -110,10 +92,22 @@ def set_threshold(node: Any, threshold: float) -> None:
     if not 0.0 <= threshold <= 1.0:
         raise InvalidInput("The threshold lies between 0 and 1.", "Choose another.")
     top = top_of(node)
+    display = node.GetDisplayNode()
+    colours = display.GetColorNode()
+    if colours is not None and _two_sided(colours):
+        # A threshold of Slicer's has one range that is drawn; here two are, with nothing between them.
+        fade_below(colours, threshold if top > 0 else 1.0)
+        display.SetThreshold(-top, top)
+        return
     # Zero says nothing, so it is never drawn; an empty map is not drawn at all.
     smallest = np.nextafter(np.float32(0.0), np.float32(1.0))
     lower = max(threshold * top, float(smallest)) if top > 0 else 1.0
-    node.GetDisplayNode().SetThreshold(lower, max(top, lower))
+    modifying = display.StartModify()
+    # One that was loaded from a file says that it applies its threshold, but does so only when it is told again.
+    display.SetApplyThreshold(False)
+    display.SetThreshold(lower, max(top, lower))
+    display.SetApplyThreshold(True)
+    display.EndModify(modifying)
 
 
 def show(
@@ -143,9 +137,14 @@ def show(
     """
     node = None if key is None else _wanted(nodes, key)
     _lay(logics, nodes, node, opacity, threshold, views)
-    for other in (*nodes.heatmaps.values(), *nodes_of_case(logics.scene, nodes.case_id, BLEND)):
+    for other in (*nodes.heatmaps.values(), *_blends(logics, nodes)):
         legend_of(other).SetVisibility(other is node)
     return node
+
+
+def _blends(logics: SceneLogics, nodes: CaseNodes) -> list[Any]:
+    every = nodes_of_case(logics.scene, nodes.case_id, BLEND)
+    return [node for node in every if node.IsA("vtkMRMLScalarVolumeNode")]
 
 
 def _wanted(nodes: CaseNodes, key: Key) -> Any:
@@ -185,7 +184,8 @@ def compare(
     Parameters
     ----------
     share : None shows ``first`` in the first view and ``second`` in the second, both views alike; a number from 0 to 1
-        blends them into one map, each scaled to its own largest value, ``share`` being that of ``second``
+        blends them into one map, each scaled to its own largest value, ``share`` being that of ``second``; what speaks
+        against is taken off what speaks for, and each side keeps its own ramp
     views : layout names, for side by side
 
     Returns
@@ -227,17 +227,19 @@ def _side_by_side(logics: SceneLogics, views: tuple[str, str]) -> None:
 
 
 def _blend(logics: SceneLogics, nodes: CaseNodes, pair: tuple[Any, Any], share: float) -> Any:
-    """A volume over both maps' crops with their weighted sum; the earlier one is replaced."""
+    """A volume over both maps' crops with their weighted sum, the rest 0; the earlier one is replaced."""
     grid = affine_of(nodes.ct, world=False)
-    parts = []
-    for node, weight in zip(pair, (1.0 - share, share)):
+    against = [is_against(key_of(node)) for node in pair]
+    signs = (-1.0 if a and not all(against) else 1.0 for a in against)
+    pieces = []
+    for node, weight, sign in zip(pair, (1.0 - share, share), signs):
         first = np.rint(np.linalg.solve(grid, affine_of(node, world=False))[:3, 3]).astype(int)[::-1]
-        scaled = np.clip(voxels_of(node), 0.0, None) * np.float32(weight / (top_of(node) or 1.0))
-        parts.append((first, scaled))
-    low = np.min([first for first, _ in parts], axis=0)
-    high = np.max([first + values.shape for first, values in parts], axis=0)
+        scaled = np.clip(voxels_of(node), 0.0, None) * np.float32(sign * weight / (top_of(node) or 1.0))
+        pieces.append((first, scaled))
+    low = np.min([first for first, _ in pieces], axis=0)
+    high = np.max([first + values.shape for first, values in pieces], axis=0)
     whole = np.zeros(high - low, np.float32)
-    for first, values in parts:
+    for first, values in pieces:
         whole[tuple(slice(a, a + n) for a, n in zip(first - low, values.shape))] += values
     remove(logics.scene, nodes_of_case(logics.scene, nodes.case_id, BLEND))
     names = [label_of(key_of(node)) for node in pair]
@@ -246,6 +248,20 @@ def _blend(logics: SceneLogics, nodes: CaseNodes, pair: tuple[Any, Any], share: 
     local[:3, 3] += local[:3, :3] @ low[::-1]
     set_image(node, whole, local)
     mark(node, nodes.case_id, BLEND)
+    if any(against) and not all(against):
+        colours = two_sided_node(logics.scene)
+        mark(colours, nodes.case_id, BLEND)
+    else:
+        colours = heat_node(logics.scene, all(against))
     words = [f"{100 * (1 - share):.0f} % {names[0]}", f"{100 * share:.0f} % {names[1]}"]
-    _finish(logics, nodes.ct, node, BLEND, ", ".join(words))
+    _finish(nodes.ct, node, _said_of_both(pair, ", ".join(words), float(np.abs(whole).max())), colours)
     return node
+
+
+def _said_of_both(pair: tuple[Any, Any], target: str, top: float) -> Said:
+    failed = [heat_labels.fails(node) for node in pair]
+    said = list(dict.fromkeys(heat_labels.trust_of(node) for node in pair))
+    if len(said) > 1:
+        said = [f"{label_of(key_of(node))}: {heat_labels.trust_of(node)}" for node in pair]
+    models = dict.fromkeys(heat_labels.model_of(node) for node in pair)
+    return Said(BLEND, target, top, ", ".join(filter(None, models)), "; ".join(said), any(failed))

@@ -40,6 +40,7 @@ class Question:
     synthetic : the CT is drawn, not scanned
     points_lps_mm, boxes_lps_mm : nodules that the user pointed at; with any, they alone are looked at
     explain : heatmap methods
+    target : what they explain, of results.CT_TARGETS; None leaves it to the server
     """
 
     case_id: str = ""
@@ -47,6 +48,7 @@ class Question:
     points_lps_mm: tuple[Point, ...] = ()
     boxes_lps_mm: tuple[tuple[Point, Point], ...] = ()
     explain: tuple[str, ...] = ()
+    target: Optional[str] = None
 
 
 def as_synthetic(question: Question, synthetic: bool) -> Question:
@@ -71,7 +73,7 @@ def analyse(address: Address, volume: CTVolume, question: Question) -> Callable[
             talk.check()
             job_id = client.radiology(
                 case_id, sha256, question.points_lps_mm, question.boxes_lps_mm, question.explain,
-                search=not (question.points_lps_mm or question.boxes_lps_mm),
+                search=not (question.points_lps_mm or question.boxes_lps_mm), target=question.target,
             )  # fmt: skip
             _follow(client, job_id, talk)
             return _fetched(client, case_id, talk)
@@ -80,9 +82,9 @@ def analyse(address: Address, volume: CTVolume, question: Question) -> Callable[
 
 
 def reclassify(
-    address: Address, case_id: str, labels: LabelVolume, explain: Sequence[str] = ()
+    address: Address, case_id: str, labels: LabelVolume, explain: Sequence[str] = (), target: Optional[str] = None
 ) -> Callable[[Talk], CaseResults]:
-    """Work that ends with the case as the corrected segmentation makes it."""
+    """Work that ends with the case as the corrected segmentation makes it; ``target`` as in Question."""
 
     def work(talk: Talk) -> CaseResults:
         with address.client() as client:
@@ -93,7 +95,8 @@ def reclassify(
             talk.progress(tr("sending the segmentation"), 0.05)
             client.put_mask(case_id, labels)
             talk.check()
-            _follow(client, client.radiology(case_id, sha256, corrected=True, explain=explain), talk)
+            job_id = client.radiology(case_id, sha256, corrected=True, explain=explain, target=target)
+            _follow(client, job_id, talk)
             return _fetched(client, case_id, talk)
 
     return work

@@ -44,6 +44,8 @@ METHOD_CHECKS: Mapping[str, str] = {
     "saliency": "saliencyCheck",
     "smoothgrad": "smoothgradCheck",
 }
+# What heatmaps explain, in the order of targetBox; None leaves it to the server.
+TARGETS: tuple[Optional[str], ...] = (None, "malignancy", "nodule")
 TICK_MS = 40
 _THIS_NODULE = 1  # place in scopeBox
 _RED, _GREEN, _GREY = "#b00020", "#1b7837", "palette(window-text)"
@@ -107,6 +109,8 @@ class Panel:
         ui.commandEdit.setCurrentPath(preferences.command)
         for method, name in METHOD_CHECKS.items():
             getattr(ui, name).setChecked(method in preferences.methods)
+        remembered = preferences.target or None
+        ui.targetBox.setCurrentIndex(TARGETS.index(remembered) if remembered in TARGETS else 0)
         for keys, name in shortcuts.SHORTCUTS.items():
             button = getattr(ui, name)
             button.setToolTip(f"{read(button, 'toolTip')} ({keys})")
@@ -119,6 +123,7 @@ class Panel:
             (ui.placePointButton.clicked, lambda: self._place("point")),
             (ui.placeBoxButton.clicked, lambda: self._place("box")),
             (ui.scopeBox.currentTextChanged, self.refresh),
+            (ui.allMethodsButton.clicked, self.tick_all_methods),
             (ui.analyseButton.clicked, self.analyse),
             (ui.batchButton.clicked, self.analyse_all),
             (ui.cancelButton.clicked, self.cancel),
@@ -348,6 +353,16 @@ class Panel:
         """Heatmap methods that are ticked."""
         return tuple(method for method, name in METHOD_CHECKS.items() if read(getattr(self.ui, name), "checked"))
 
+    def tick_all_methods(self) -> None:
+        """Tick every heatmap method that the server has."""
+        for name in METHOD_CHECKS.values():
+            box = getattr(self.ui, name)
+            box.setChecked(bool(read(box, "enabled")))
+
+    def target(self) -> Optional[str]:
+        """What the heatmaps are to explain, of results.CT_TARGETS; None leaves it to the server."""
+        return TARGETS[int(read(self.ui.targetBox, "currentIndex"))]
+
     def analyse(self) -> None:
         """Analyse the chosen CT."""
         try:
@@ -358,7 +373,8 @@ class Panel:
         except LungXAIError as fault:
             self.say(fault)
             return
-        question = jobs.Question(text_of(self.ui.caseEdit), False, points, boxes, self._wanted_methods())
+        case_id, methods = text_of(self.ui.caseEdit), self._wanted_methods()
+        question = jobs.Question(case_id, False, points, boxes, methods, self.target())
         self.run(self._errand(address, self.ui.ctSelector.currentNode(), question))
 
     def analyse_all(self) -> None:
@@ -368,11 +384,12 @@ class Panel:
         except LungXAIError as fault:
             self.say(fault)
             return
-        question = jobs.Question(explain=self._wanted_methods())
+        question = jobs.Question(explain=self._wanted_methods(), target=self.target())
         self.run(*(self._errand(address, node, question) for node in chosen(self.logics.scene)), batch=True)
 
     def _wanted_methods(self) -> tuple[str, ...]:
         self.preferences.methods = self.methods()
+        self.preferences.target = self.target() or ""
         return jobs.known(self.methods(), None if self.report is None else self.report.methods)
 
     def _errand(self, address: Address, ct_node: Any, question: jobs.Question) -> Errand:

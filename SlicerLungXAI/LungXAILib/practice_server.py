@@ -23,10 +23,19 @@ import numpy as np
 from shared_models.contract import routes
 from shared_models.contract.codec import PROTOCOL_VERSION, decode, encode
 from shared_models.contract.errors import InvalidInput, LungXAIError, ModelUnavailable, RequestError
+from shared_models.contract.heatmap_words import FIGURES, SANITY
 from shared_models.contract.jobs import JobProgress
 from shared_models.contract.jsonforms import from_json, to_json
 from shared_models.contract.provenance import Provenance
-from shared_models.contract.results import METHODS, FusionResult, Heatmap, LabelVolume, Nodule, RadiologyResult
+from shared_models.contract.results import (
+    CT_TARGETS,
+    METHODS,
+    FusionResult,
+    Heatmap,
+    LabelVolume,
+    Nodule,
+    RadiologyResult,
+)
 from shared_models.contract.values import CLASSES, ClinicalFields, CTVolume
 
 from .text import NOTICE
@@ -52,6 +61,9 @@ class Behaviour:
     modalities : that it has a model for
     fail : message of the error with which its jobs end; empty for none
     lungxai : whether it says that it is a LungXAI server at all
+    signed : whether its heatmaps have what speaks against: the shell around each nodule, half as strong
+    measured : words of how faithful its heatmaps are; empty for none
+    sanity : how they passed the sanity check, of heatmap_words; empty where it was not made
     """
 
     protocol: int = PROTOCOL_VERSION
@@ -62,6 +74,9 @@ class Behaviour:
     modalities: tuple[str, ...] = ("radiology", "pathology")
     fail: str = ""
     lungxai: bool = True
+    signed: bool = False
+    measured: str = ""
+    sanity: str = ""
 
 
 @dataclass
@@ -221,6 +236,8 @@ class PracticeServer:
         if part == "radiology/mask":
             return 200, encode(_there(case.mask))
         if part == "radiology" and method == "POST":
+            if body.get("target", CT_TARGETS[0]) not in CT_TARGETS:
+                raise InvalidInput("There is no such target.", f"Ask for one of {', '.join(CT_TARGETS)}.")
             job_id = f"job-{len(self.jobs) + 1}"
             self.jobs[job_id] = _Job(job_id, case.case_id, body, time.monotonic())
             return 202, {"job_id": job_id}
@@ -253,7 +270,7 @@ class PracticeServer:
             return JobProgress(job_id, job.case_id, "radiology", state, "pretending", min(share, 1.0), 0, error)
 
     def _work(self, job: _Job) -> None:
-        case, volume = self.cases[job.case_id], self.volumes[job.body["volume"]]
+        kind, case, volume = self.behaviour, self.cases[job.case_id], self.volumes[job.body["volume"]]
         case.volume = job.body["volume"]
         corrected = bool(job.body.get("corrected"))
         labels = _there(case.correction).labels if corrected else _marked(volume, job.body)
@@ -265,10 +282,12 @@ class PracticeServer:
         case.result = RadiologyResult(
             volume.series_uid, tuple(nodules), malignancy, probabilities, (_PROVENANCE,), ("Made up, no model.",)
         )
+        said = {"practice": True, **{k: v for k, v in ((FIGURES, kind.measured), (SANITY, kind.sanity)) if v}}
+        speaks = (labels > 0) - np.float32(0.5 if kind.signed else 0.0) * _shell(labels)
         case.heatmaps = {
             method: Heatmap(
-                (labels > 0) * np.float32(1 + place), volume.ijk_to_lps, volume.series_uid, "radiology", method,
-                "malignancy", _PROVENANCE, {"practice": True},
+                speaks * np.float32(1 + place), volume.ijk_to_lps, volume.series_uid, "radiology", method,
+                job.body.get("target", "malignancy"), _PROVENANCE, said,
             )
             for place, method in enumerate(job.body.get("explain", ()))
         }  # fmt: skip
@@ -300,6 +319,17 @@ def _marked(volume: CTVolume, body: Mapping[str, Any]) -> Any:
         near = ((lps - point) ** 2).sum(axis=-1) < _RADIUS_MM**2
         labels[near & (volume.voxels > -500) & (labels == 0)] = label
     return labels
+
+
+def _shell(labels: Any) -> Any:
+    """bool (slices, rows, columns): the voxels around the nodules, two deep in each direction."""
+    inside = labels > 0
+    grown = inside.copy()
+    for axis in range(3):
+        before = grown.copy()
+        for step in (-2, -1, 1, 2):
+            grown |= np.roll(before, step, axis)
+    return grown & ~inside
 
 
 def _nodule(volume: CTVolume, labels: Any, label: int, found_by: str) -> Nodule:

@@ -65,6 +65,15 @@ class Preferences:
     def methods(self, value: Sequence[str]) -> None:
         self._put("Methods", ",".join(value))
 
+    @property
+    def target(self) -> str:
+        """What heatmaps explained last, of results.CT_TARGETS; empty leaves it to the server."""
+        return self._text("Target")
+
+    @target.setter
+    def target(self, value: str) -> None:
+        self._put("Target", value)
+
     def consented(self, host: str) -> bool:
         """Whether the user agreed earlier that patient data goes to ``host``."""
         return host in self._hosts()

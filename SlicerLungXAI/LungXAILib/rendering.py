@@ -27,6 +27,7 @@ from typing import Any, Optional
 from shared_models.contract.errors import ModelUnavailable
 from shared_models.contract.values import Array
 
+from .heat_labels import LEGEND_PLACE
 from .logics import SceneLogics
 from .naming import nodes_by_class
 from .text import NOTICE, tr
@@ -277,7 +278,7 @@ def show_legends(logics: SceneLogics, views: Iterable[Any]) -> None:
     for legend in nodes_by_class(logics.scene, "vtkMRMLColorLegendDisplayNode"):
         legend.SetViewNodeIDs([view.get_view_node_id() for view in views])
         legend.SetSize(_LEGEND_PX / width, 0.4)
-        legend.SetPosition(0.985, 0.55)
+        legend.SetPosition(*LEGEND_PLACE)
         legend.Modified()
 
 

@@ -19,7 +19,7 @@ from shared_models.contract.errors import BadGeometry, InvalidInput
 from . import fusion_nodes, heatmaps, hierarchy, naming, nodules, record, segmentations
 from .case_results import CaseResults, turned_like
 from .colours import HEAT_ATTRIBUTE
-from .heatmaps import Key, key_of, label_of
+from .heatmaps import Key, key_of
 from .logics import SceneLogics
 from .text import tr
 from .volumes import affine_of, check_kind, same_place, series_uid_of
@@ -50,7 +50,7 @@ class CaseNodes:
     ----------
     case_id : of the server
     ct, segmentation, markups, table, record : MRML nodes
-    heatmaps : (method, target) to volume node
+    heatmaps : (method, target) to volume node; what speaks against a target is a map of its own
     fusion_table, fusion_chart, contributions_chart : None where the case was not fused
     folder : subject hierarchy item that holds them
     """
@@ -123,8 +123,7 @@ def _made(logics: SceneLogics, ct_node: Any, case: CaseResults) -> dict[str, lis
         MARKUPS: [nodules.markups_node(logics, ct_node, case.radiology, named(tr("Nodule markers")))],
         TABLE: [nodules.table_node(logics, case.radiology, named(tr("Nodule table")))],
         HEATMAP: [
-            heatmaps.heatmap_node(logics, ct_node, heatmap, named(label_of((heatmap.method, heatmap.target))))
-            for heatmap in case.heatmaps
+            node for heatmap in case.heatmaps for node in heatmaps.heatmap_nodes(logics, ct_node, heatmap, named)
         ],
         RECORD: [record.record_node(logics, ct_node, case, named(tr("LungXAI record")))],
     }

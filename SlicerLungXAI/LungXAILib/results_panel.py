@@ -5,11 +5,13 @@ ResultsPanel   part of panel.Panel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 from shared_models.contract.errors import InvalidInput, LungXAIError
+from shared_models.contract.results import CT_TARGETS
 
-from . import heatmaps, jobs, nodules, record, results, segmentations
+from . import heat_labels, heatmaps, jobs, nodules, record, results, segmentations
 from .case_results import CaseResults
 from .corrections import corrected_labels
 from .results import CaseNodes
@@ -127,6 +129,7 @@ class ResultsPanel:
             fill(self._panel.host.qt, ui.noduleTable, nodules.columns(), [], "")
             for box in (ui.shownBox, ui.heatmapBox, ui.compareBox):
                 choices(box, [])
+            self._say_of(())
         finally:
             self._filling = False
 
@@ -201,12 +204,25 @@ class ResultsPanel:
             look = {"opacity": float(read(ui.opacitySlider, "value"))}
             look["threshold"] = float(read(ui.thresholdSlider, "value"))
             if first is None or second is None or first == second:
-                heatmaps.show(self._logics, nodes, first, **look)
+                shown = (heatmaps.show(self._logics, nodes, first, **look),)
             else:
                 beside = read(ui.compareModeBox, "currentIndex") == _SIDE_BY_SIDE
-                heatmaps.compare(self._logics, nodes, first, second, None if beside else 0.5, **look)
+                shown = heatmaps.compare(self._logics, nodes, first, second, None if beside else 0.5, **look)
+            self._say_of(shown)
         except LungXAIError as fault:
             self._panel.say(fault)
+
+    def _say_of(self, shown: Sequence[Any]) -> None:
+        """How far the maps that are shown can be trusted."""
+        maps = [node for node in shown if node is not None]
+        failed = any(heat_labels.fails(node) for node in maps)
+        captions = [heat_labels.caption(node) for node in maps]
+        # The name of a single map stands in the box above.
+        lines = captions[0][1:] if len(captions) == 1 else [line for lines in captions for line in lines]
+        label = self._ui.heatmapTrustLabel
+        label.setText("\n".join(lines))
+        label.setStyleSheet("color: #b00020; font-weight: bold" if failed else "color: palette(window-text)")
+        label.setVisible(bool(lines))
 
     def reclassify(self) -> None:
         """Let the server measure and classify the segmentation as it was corrected."""
@@ -217,9 +233,10 @@ class ResultsPanel:
             panel.say(fault)
             return
         explain = tuple(dict.fromkeys(method for method, _ in nodes.heatmaps))
+        target = next((target for _, target in nodes.heatmaps if target in CT_TARGETS), None)
 
         def prepare() -> jobs.Work:
-            return jobs.reclassify(address, nodes.case_id, corrected_labels(self.present()), explain)
+            return jobs.reclassify(address, nodes.case_id, corrected_labels(self.present()), explain, target)
 
         panel.run(Errand(tr("corrected segmentation"), prepare, lambda case: panel.deliver(nodes.ct, case)))
 

@@ -19,7 +19,7 @@ from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Nodule, Probabilities
 from shared_models.contract.values import CLASSES
 
-from . import heatmaps, nodules, results, segmentations
+from . import heat_labels, heatmaps, nodules, results, segmentations
 from .case_results import CaseResults
 from .colours import nodule_colour
 from .fusion_nodes import MODALITY_NAMES, field_share, known_fields, what_decides
@@ -72,9 +72,9 @@ class Viewer:
         """Name of each heatmap on the page to its key in the scene."""
         return {"|".join(key): key for key in self.nodes.heatmaps}
 
-    def heatmaps(self) -> list[dict[str, str]]:
-        """Key and label of each heatmap that the case has."""
-        return [{"key": name, "label": heatmaps.label_of(key)} for name, key in self.keys().items()]
+    def heatmaps(self) -> list[dict[str, Any]]:
+        """What the page says of each heatmap that the case has."""
+        return [_heatmap(name, key, self.nodes.heatmaps[key]) for name, key in self.keys().items()]
 
     def show(self, heat: str, opacity: float, threshold: float, outlines: bool, window: str) -> None:
         """Draw the case so.
@@ -145,9 +145,21 @@ class Viewer:
         return list(dict.fromkeys(note for part in parts if part is not None for note in part.notes))
 
 
-def heat_ramp() -> str:
-    """The ramp of the heatmaps as a CSS gradient, from little to much."""
-    steps = ", ".join(_css(heat_colour(step / 20)) for step in range(21))
+def _heatmap(name: str, key: heatmaps.Key, node: Any) -> dict[str, Any]:
+    title, *lines = heat_labels.caption(node)
+    failed, against = heat_labels.fails(node), heat_labels.is_against(key)
+    # What the page shows in red stands there alone.
+    warning = heat_labels.trust_of(node) if failed else ""
+    most = tr("most against") if against else tr("most for")
+    return {
+        "key": name, "label": title, "lines": [line for line in lines if line != warning], "warning": warning,
+        "ramp": heat_ramp(against), "most": most,
+    }  # fmt: skip
+
+
+def heat_ramp(against: bool = False) -> str:
+    """A ramp of the heatmaps as a CSS gradient, from little to much; ``against``: of what speaks against."""
+    steps = ", ".join(_css(heat_colour(step / 20, against)) for step in range(21))
     return f"linear-gradient(90deg, {steps})"
 
 

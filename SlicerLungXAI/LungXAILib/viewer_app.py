@@ -36,7 +36,7 @@ from .rendering import (
     whole_slice,
 )
 from .text import tr
-from .viewer import NO_HEATMAP, heat_ramp, opened
+from .viewer import NO_HEATMAP, opened
 
 _FPS, _MOVING_QUALITY, _STILL_QUALITY = 20.0, 70, 95
 _SAME_MM = 2e-3
@@ -171,7 +171,6 @@ class ViewerApp:
                 "ct_window": "lung",
                 "windows": [{"key": key, "label": tr(_WINDOW_LABELS[key])} for key in WINDOWS],
                 "slices_in_3d": True,
-                "ramp": heat_ramp(),
                 "fusion": viewer.fused(),
                 "models": viewer.models(),
                 "notes": viewer.notes(),

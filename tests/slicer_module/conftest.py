@@ -55,3 +55,29 @@ def complaints():
     vtk.vtkOutputWindow.SetInstance(window)
     yield said
     vtk.vtkOutputWindow.SetInstance(earlier)
+
+
+@pytest.fixture
+def reload(logics, tmp_path):
+    """Save the scene as a bundle, clear it, load it; loading needs the data manager that an application has."""
+    import slicer
+    from LungXAILib import results
+
+    remote, manager = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()
+    for logic in (remote, manager):
+        logic.SetMRMLApplicationLogic(logics.application)
+        logic.SetMRMLScene(logics.scene)
+    remote.GetCacheManager().SetRemoteCacheDirectory(str(tmp_path))
+    manager.SetAndObserveDataIOManager(remote.GetDataIOManager())
+    remote.AddDataIOToScene()
+
+    def saved_and_loaded() -> list:
+        bundle = tmp_path / "case.mrb"
+        assert logics.scene.WriteToMRB(str(bundle))
+        logics.scene.Clear(False)
+        assert results.case_nodes(logics) == []
+        assert logics.scene.ReadFromMRB(str(bundle))
+        return results.case_nodes(logics)
+
+    yield saved_and_loaded
+    remote.RemoveDataIOFromScene()

@@ -5,6 +5,7 @@ The nodules are those that were planted, the heatmaps are drawn around them: kno
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, Optional
 
@@ -13,6 +14,7 @@ import pytest
 import scene_cases
 from LungXAILib.case_results import CaseResults
 
+from shared_models.contract.heatmap_words import FAILED, FIGURES, PASSED, SANITY
 from shared_models.contract.results import Heatmap, LabelVolume
 
 TOP = 4.0  # the largest value of each heatmap
@@ -55,13 +57,43 @@ def phantom_case(phantom: Any, case_id: str = "case-drawn", **other: Any) -> Cas
 
 def hill(volume: Any, centre_lps_mm: Any, method: str) -> Heatmap:
     """TOP at the centre, falling in a line to 0 at RADIUS_MM."""
-    k, j, i = np.indices(volume.voxels.shape, dtype=np.float32)
-    away = [volume.ijk_to_lps[a, 0] * i + volume.ijk_to_lps[a, 1] * j + volume.ijk_to_lps[a, 2] * k for a in range(3)]
-    square = sum((away[a] + volume.ijk_to_lps[a, 3] - centre_lps_mm[a]) ** 2 for a in range(3))
-    values = (TOP * np.clip(1 - np.sqrt(square) / RADIUS_MM, 0, None)).astype(np.float32)
+    away = _distance_mm(volume, centre_lps_mm)
+    values = (TOP * np.clip(1 - away / RADIUS_MM, 0, None)).astype(np.float32)
     return Heatmap(
         values, volume.ijk_to_lps, volume.series_uid, "radiology", method, "nodule", scene_cases.PROVENANCE, {}
     )  # fmt: skip
+
+
+MEASURED = "insertion AUC 0.81, deletion AUC 0.22, IoU 0.65 on 40 nodules"
+
+
+def doubtful_case(phantom: Any, case_id: str = "case-doubtful") -> CaseResults:
+    """The phantom with one map of the first nodule: a hill, a shell around it that speaks against, half as strong,
+    and a sanity check that failed. And a measured one without negative values."""
+    whole = phantom_case(phantom, case_id)
+    volume, centre = phantom.volume, whole.radiology.nodules[0].centre_lps_mm
+    far = dataclasses.replace(whole.heatmaps[0], values=_shell(volume, centre))
+    signed = dataclasses.replace(
+        whole.heatmaps[0],
+        method="saliency",
+        target="malignancy",
+        values=whole.heatmaps[0].values - far.values,
+        parameters={SANITY: FAILED, FIGURES: MEASURED},
+    )
+    measured = dataclasses.replace(whole.heatmaps[0], parameters={SANITY: PASSED, FIGURES: MEASURED})
+    return dataclasses.replace(whole, heatmaps=(signed, measured))
+
+
+def _shell(volume: Any, centre_lps_mm: Any) -> np.ndarray:
+    """TOP / 2 at 18 mm from the centre, falling to 0 within 4 mm of it."""
+    away = _distance_mm(volume, centre_lps_mm)
+    return (TOP / 2 * np.clip(1 - np.abs(away - 18.0) / 4.0, 0, None)).astype(np.float32)
+
+
+def _distance_mm(volume: Any, centre_lps_mm: Any) -> np.ndarray:
+    k, j, i = np.indices(volume.voxels.shape, dtype=np.float32)
+    away = [volume.ijk_to_lps[a, 0] * i + volume.ijk_to_lps[a, 1] * j + volume.ijk_to_lps[a, 2] * k for a in range(3)]
+    return np.sqrt(sum((away[a] + volume.ijk_to_lps[a, 3] - centre_lps_mm[a]) ** 2 for a in range(3)))
 
 
 def pixel_of(view: Any, lps_mm: Any) -> tuple[int, int]:

@@ -98,6 +98,13 @@ def heatmap(
     return Heatmap(values, affine, volume.series_uid, "radiology", method, target, PROVENANCE, parameters)
 
 
+def signed(volume: CTVolume, target: str = "malignancy", method: str = "saliency", **said: Any) -> Heatmap:
+    """heatmap() with values from -2 to 5, other ones in every voxel; ``said`` are parameters."""
+    plain = heatmap(volume, method, target)
+    values = np.linspace(-2.0, 5.0, plain.values.size, dtype=np.float32).reshape(plain.values.shape)
+    return dataclasses.replace(plain, values=values, parameters=said)
+
+
 def pathology() -> PathologyResult:
     origin = np.array([[0, 0], [448, 0]], dtype=np.int64)
     tiles = np.full((2, 5), np.nan, np.float32)

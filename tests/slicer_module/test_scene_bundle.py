@@ -23,31 +23,6 @@ from scene_cases import (
 from shared_models.phantom import write_dicom
 
 
-@pytest.fixture
-def reload(logics, tmp_path):
-    """Save the scene as a bundle, clear it, load it; loading needs the data manager that an application has."""
-    import slicer
-
-    remote, manager = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()
-    for logic in (remote, manager):
-        logic.SetMRMLApplicationLogic(logics.application)
-        logic.SetMRMLScene(logics.scene)
-    remote.GetCacheManager().SetRemoteCacheDirectory(str(tmp_path))
-    manager.SetAndObserveDataIOManager(remote.GetDataIOManager())
-    remote.AddDataIOToScene()
-
-    def saved_and_loaded() -> list:
-        bundle = tmp_path / "case.mrb"
-        assert logics.scene.WriteToMRB(str(bundle))
-        logics.scene.Clear(False)
-        assert results.case_nodes(logics) == []
-        assert logics.scene.ReadFromMRB(str(bundle))
-        return results.case_nodes(logics)
-
-    yield saved_and_loaded
-    remote.RemoveDataIOFromScene()
-
-
 def imported(logics, affine="oblique", **other):
     volume = ct(AFFINES[affine])
     return results.import_case(logics, volumes.volume_node(logics, volume, "ct"), case(volume, **other))

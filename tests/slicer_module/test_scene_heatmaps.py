@@ -11,6 +11,7 @@ from scene_cases import AFFINES, case, ct, heatmap, node_count, slice_views, wor
 
 from shared_models.contract.colours import heat_colour
 from shared_models.contract.errors import InvalidInput
+from shared_models.contract.heatmap_words import UNMEASURED
 
 GRADCAM, GRADIENTS = ("gradcam", "nodule"), ("integrated_gradients", "malignancy")
 
@@ -96,9 +97,10 @@ def test_the_window_runs_from_nothing_to_the_maps_top(nodes) -> None:
     assert (display.GetLowerThreshold(), display.GetUpperThreshold()) == (1.25, 5.0)
 
 
-def test_the_legend_names_method_target_and_the_notice(nodes) -> None:
+def test_the_legend_names_method_target_model_trust_and_the_notice(nodes) -> None:
     legend = heatmaps.legend_of(nodes.heatmaps[GRADIENTS])
-    assert legend.GetTitleText() == f"Integrated Gradients: malignancy\n{NOTICE}"
+    said = ["Integrated Gradients: malignancy", "Model: made up, tests only", UNMEASURED, NOTICE]
+    assert legend.GetTitleText() == "\n".join(said)
     assert legend.GetPrimaryDisplayNode() is nodes.heatmaps[GRADIENTS].GetDisplayNode()
     assert not legend.GetVisibility()  # until its map is shown
     assert max(legend.GetSize()) <= 0.4  # beside the nodule, not over it
