@@ -1,9 +1,12 @@
-"""Malignancy of a nodule, as LIDC's readers rate it, from its size, density and shape on one axial slice.
+"""Malignancy of a nodule, as LIDC's readers rate it, from one axial slice: by measurements and from the image.
 
-features()          what the model looks at, of one slice
-MalignancyModel     logistic regression over them, calibrated; made by load()
+features()          measurements of size, density and shape
+Evidence            what speaks for and against, before it is weighed
+MalignancyModel     logistic regression over the features, a network on the image, and both weighed; made by load()
 
-The target is the readers' mean rating (over 3.5 against under 2.5), not histology.
+The target is the readers' mean rating (over 3.5 against under 2.5), not histology. The two log odds are added with
+weights that were fitted on validation patients. What looks less like a nodule to the network than nearly all nodules do
+(a vessel, the chest wall) is rated lower by as much.
 """
 
 from __future__ import annotations
@@ -11,15 +14,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .contract.errors import ModelUnavailable
+from .contract.errors import InvalidInput, ModelUnavailable
 from .contract.values import Array
 from .model_bundle import MODELS_ROOT, Bundle
 
 BUNDLE = "lung_nodule_malignancy"
-WEIGHTS = "models/model.json"
+WEIGHTS, NETWORK = "models/model.json", "models/network.pt"
+_ROOM_PX = 5  # around the outline, for the rim
 NAMES = (
     "log_area_mm2", "long_axis_mm", "mean_hu", "sd_hu", "p90_hu", "rim_hu", "solidity", "aspect", "roughness",
     "over_150_hu", "over_250_hu", "p99_hu", "core_hu",  # calcium speaks for benign
@@ -60,9 +65,34 @@ def features(hu: Array, mask: Array, pixel_mm: tuple[float, float]) -> Array:
     )  # fmt: skip
 
 
+def features_on(hu: Array, mask: Array, pixel_mm: tuple[float, float]) -> Array:
+    """features() of a nodule on a whole slice: only its surroundings are looked at, padded at the slice's edge."""
+    rows, columns = (np.flatnonzero(mask.any(axis=a)) for a in (1, 0))
+    where = tuple(slice(max(0, i[0] - _ROOM_PX), i[-1] + 1 + _ROOM_PX) for i in (rows, columns))
+    return features(np.pad(hu[where], _ROOM_PX, mode="edge"), np.pad(mask[where], _ROOM_PX), pixel_mm)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Log odds, none of them calibrated: of the features, of the network, and that it is a nodule at all."""
+
+    features: float
+    network: float
+    nodule: float
+
+
 @dataclass(frozen=True, eq=False)
 class MalignancyModel:
-    """``mean``, ``scale``, ``coefficients`` (13,); ``intercept``; ``platt`` (slope, intercept) fitted on validation."""
+    """Both models and how they are weighed.
+
+    Attributes
+    ----------
+    mean, scale, coefficients : (13,); intercept : of the logistic regression
+    platt : (slope, intercept) of the features alone
+    weights : (features, network, intercept) of both together
+    least_nodule : log odds of being a nodule that nearly all nodules of validation reach
+    network : MalignancyNetwork, in evaluation mode, on the CPU
+    """
 
     bundle: Bundle
     mean: Array
@@ -70,6 +100,9 @@ class MalignancyModel:
     coefficients: Array
     intercept: float
     platt: tuple[float, float]
+    weights: tuple[float, float, float]
+    least_nodule: float
+    network: Any
 
     @classmethod
     def load(cls, models_root: Path = MODELS_ROOT) -> MalignancyModel:
@@ -79,16 +112,21 @@ class MalignancyModel:
         ------
         ModelUnavailable : it is missing, changed, or not one of this code's.
         """
+        from .ct_malignancy_network import restored
+
         bundle = Bundle.load(models_root / BUNDLE)
         try:
             own = json.loads(bundle.path(WEIGHTS).read_text())
             arrays = [np.array(own[name], dtype=np.float64) for name in ("mean", "scale", "coefficients")]
             if tuple(own["features"]) != NAMES or any(a.shape != (len(NAMES),) for a in arrays):
                 raise ValueError("other features")
-            model = cls(bundle, *arrays, float(own["intercept"]), (float(own["platt"][0]), float(own["platt"][1])))
+            slope, offset = (float(v) for v in own["platt"])
+            by_features, by_network, both = (float(v) for v in own["weights"])
+            scalars = float(own["intercept"]), (slope, offset), (by_features, by_network, both)
+            least = float(own["least_nodule"])
         except (ValueError, KeyError, TypeError, IndexError) as fault:
             raise ModelUnavailable("The malignancy model cannot be read.", "Install the models again.") from fault
-        return model
+        return cls(bundle, *arrays, *scalars, least, restored(bundle.path(NETWORK)))
 
     def score(self, rows: Array) -> Array:
         """Log odds before calibration, (n,), of features (n, 13)."""
@@ -96,6 +134,72 @@ class MalignancyModel:
         return answer
 
     def probability(self, rows: Array) -> Array:
-        """Calibrated probability (n,) that readers would rate the nodule as malignant."""
+        """Calibrated probability (n,) by the features (n, 13) alone: the baseline that the image is added to."""
         answer: Array = 1 / (1 + np.exp(-(self.platt[0] * self.score(rows) + self.platt[1])))
         return answer
+
+    def evidence(self, hu: Array, mask: Array, pixel_mm: tuple[float, float]) -> Evidence:
+        """As of_slice(), before it is weighed."""
+        import torch
+
+        from .ct_malignancy_network import MALIGNANT, NODULE, inputs
+
+        seen, _ = inputs(hu, mask, pixel_mm)
+        with torch.inference_mode():
+            logits = self.network(seen)[0].double().numpy()
+        score = float(self.score(features_on(hu, mask, pixel_mm)[None])[0])
+        return Evidence(score, float(logits[MALIGNANT]), float(logits[NODULE]))
+
+    def weighed(self, found: Evidence) -> float:
+        """Calibrated probability that readers would rate the nodule as malignant."""
+        odds = self.weights[0] * found.features + self.weights[1] * found.network + self.weights[2]
+        odds += min(0.0, found.nodule - self.least_nodule)
+        return float(0.5 + 0.5 * np.tanh(odds / 2))  # the logistic function, without overflow
+
+    def of_slice(self, hu: Array, mask: Array, pixel_mm: tuple[float, float]) -> float:
+        """Probability that readers would rate the nodule as malignant; calibrated, not a diagnosis.
+
+        Parameters
+        ----------
+        hu : (rows, columns), HU: the axial slice where the nodule is largest, as much of it as there is
+        mask : bool, same shape; the nodule's outline there
+        pixel_mm : (row, column) spacing
+
+        Raises
+        ------
+        InvalidInput : there is no nodule on the slice, or the shapes differ.
+        """
+        return self.weighed(self.evidence(hu, mask, pixel_mm))
+
+    def of_nodule(
+        self, voxels: Array, where: tuple[slice, slice, slice], mask: Array, spacing_mm: tuple[float, float, float]
+    ) -> float:
+        """of_slice() of a nodule in a CT, on the axial slice where it is largest.
+
+        Parameters
+        ----------
+        voxels : (slices, rows, columns), HU: the whole CT
+        where : bounding box of the nodule in it; mask : bool, of that box
+        spacing_mm : along (column, row, slice) index
+
+        Raises
+        ------
+        InvalidInput : the mask is empty.
+        """
+        hu, plane = largest_slice(voxels, where, mask)
+        return self.of_slice(hu, plane, (spacing_mm[1], spacing_mm[0]))
+
+
+def largest_slice(voxels: Array, where: tuple[slice, slice, slice], mask: Array) -> tuple[Array, Array]:
+    """HU and outline (rows, columns), of the CT's whole axial slice where a nodule is largest; as in of_nodule().
+
+    Raises
+    ------
+    InvalidInput : the mask is empty.
+    """
+    if not mask.any():
+        raise InvalidInput("There is no nodule to rate.", "Outline the nodule, then classify again.")
+    k = int(np.argmax(mask.sum(axis=(1, 2))))
+    plane = np.zeros(voxels.shape[1:], bool)
+    plane[where[1:]] = mask[k]
+    return voxels[where[0].start + k], plane

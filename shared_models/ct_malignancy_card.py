@@ -73,8 +73,8 @@ def _of_test(test: Any) -> str:
         "over_area_only": "difference to the reader's area", "over_features_only": "difference to features alone",
         "brier": "Brier score", "ece": "calibration error, ten bins of equal mass",
     }  # fmt: skip
-    return f"""**Test split**, measured once, {test["n"]} nodules ({test["malignant"]} rated malignant) of \
-{test["patients"]} patients:
+    return f"""**Test split**, measured once with this model (the features alone had been measured before), {test["n"]} nodules
+({test["malignant"]} rated malignant) of {test["patients"]} patients:
 
 {_rows(test, names)}
 
@@ -138,6 +138,7 @@ Features: the {own["n_train"]} of them rated over 3.5 or under 2.5 on average.
 Epoch {run["best_epoch"]}, shrinkage and weights chosen on the {own["n_val"]} such nodules of the validation patients,
 outlined by the segmentation network. Commit {run["commit"][:12]},
 `{run["command"]}`.
+{run["note"] + "." if "note" in run else ""}
 
 **Validation** (what was chosen on it, so too good): AUROC {val["auroc"]["both"]:.3f}; features alone
 {val["auroc"]["features"]:.3f}, network alone {val["auroc"]["network"]:.3f}, area of the reader's outline alone

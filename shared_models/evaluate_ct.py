@@ -1,7 +1,8 @@
 """Figures of the CT models on real nodules.
 
 evaluate_ct_slices, evaluate_ct_cubes   Dice against one reader
-evaluate_ct_malignancy                  AUROC against the readers' mean rating, beside the area alone
+evaluate_ct_malignancy                  AUROC against the readers' mean rating, beside the area alone; calibration
+compared                                scores of the same nodules, and how far one is above others
 evaluate_ct_series                      a whole series with tumour boxes: hit slices, false positives
 
 Each returns None where ``data_root`` holds no data for it. Intervals are by bootstrap over patients; of one single
@@ -11,6 +12,7 @@ series there is no interval over patients, so the box slices are resampled and t
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -18,11 +20,10 @@ import numpy as np
 
 from . import ct_data
 from .contract.values import Array
-from .ct_malignancy import features
 from .ct_neighbourhood import Prompt
 from .ct_pipeline import CTModels, analyse_ct
 from .ct_search import outlined
-from .statistics import auroc, bootstrap_ci
+from .statistics import auroc, bootstrap_ci, brier, delong, ece_of_mass
 
 SERIES = Path("lung_pet_ct_dx_dicom")
 _MAX_XML = 1 << 20
@@ -117,31 +118,60 @@ def rated(data: ct_data.Nodules) -> tuple[Array, Array]:
     return kept, mean[kept] > 3.5
 
 
+def compared(
+    truth: Array, scores: Mapping[str, Array], groups: Array, main: str, against: Sequence[str]
+) -> dict[str, Any]:
+    """AUROC of every score (n,), and what ``main`` is better than each of ``against`` by, with DeLong's p.
+
+    The interval of a difference is by bootstrap over ``groups`` (n,), which DeLong's test does not know of.
+    """
+    result: dict[str, Any] = {
+        "n": len(truth), "malignant": int(truth.sum()), "patients": len(set(groups.tolist())),
+    }  # fmt: skip
+    for name, score in scores.items():
+        result[f"auroc_{name}"] = measure(lambda i, s=score: auroc(truth[i], s[i]), groups)
+    for name in against:
+        a, b = scores[main], scores[name]
+        difference = measure(lambda i, a=a, b=b: auroc(truth[i], a[i]) - auroc(truth[i], b[i]), groups)
+        result[f"over_{name}"] = {**difference, "p_delong": delong(truth, a, b)[1]}
+    return result
+
+
 def evaluate_ct_malignancy(data_root: Path, split: str, models_root: Path) -> Optional[dict[str, Any]]:
-    """AUROC with the reader's mask, with the network's mask, and of the reader's area alone."""
+    """AUROC with the network's outline, as on a real CT, and with the reader's; of the features and of the area alone.
+
+    "over_area_only" is the difference to the area of the reader's outline: the bar that the model has to pass.
+    Calibration is of the probability with the network's outline.
+    """
     if not (data_root / ct_data.SLICES).is_dir():
         return None
     models, data = CTModels.load(models_root), ct_data.slices(data_root, split)
     kept, malignant = rated(data)
-    model, by_reader, by_network, area = models.malignancy, [], [], []
+    model = models.malignancy
+    scores: dict[str, list[float]] = {
+        name: [] for name in ("own_mask", "reader_mask", "features_only", "network_only", "area_only", "area_own_mask")
+    }
     for i in kept:
         pixel = (data.pixel_mm[i], data.pixel_mm[i])
         hu, mask = data.hu[i], data.mask[i]
         found = pointed_at(hu[None], (*pixel, 1.0), models)[0]
-        by_reader.append(float(model.probability(features(hu, mask, pixel)[None])[0]))
+        scores["reader_mask"].append(model.of_slice(hu, mask, pixel))
+        scores["area_only"].append(float(mask.sum()))
+        scores["area_own_mask"].append(float(found.sum()))
         # A nodule that the network did not segment is not called malignant.
-        by_network.append(float(model.probability(features(hu, found, pixel)[None])[0]) if found.any() else 0.0)
-        area.append(float(mask.sum() * pixel[0] ** 2))
-    groups = data.patients[kept]
-
-    def score(values: list[float]) -> dict[str, Any]:
-        p = np.array(values)
-        return measure(lambda i: auroc(malignant[i], p[i]), groups)
-
-    return {
-        "n": len(kept), "malignant": int(malignant.sum()), "patients": len(set(groups.tolist())),
-        "auroc": score(by_network), "auroc_reader_mask": score(by_reader), "auroc_area_only": score(area),
-    }  # fmt: skip
+        evidence = model.evidence(hu, found, pixel) if found.any() else None
+        scores["own_mask"].append(model.weighed(evidence) if evidence else 0.0)
+        scores["features_only"].append(evidence.features if evidence else -np.inf)
+        scores["network_only"].append(evidence.network if evidence else -np.inf)
+    arrays = {name: np.array(values) for name, values in scores.items()}
+    for name in ("area_only", "area_own_mask"):
+        arrays[name] = arrays[name] * data.pixel_mm[kept] ** 2
+    groups, p = data.patients[kept], arrays["own_mask"]
+    result = compared(malignant, arrays, groups, "own_mask", ("area_only", "features_only"))
+    result["auroc"] = result.pop("auroc_own_mask")
+    result["brier"] = measure(lambda i: brier(malignant[i], p[i]), groups)
+    result["ece"] = measure(lambda i: ece_of_mass(malignant[i], p[i]), groups)
+    return result
 
 
 def tumour_boxes(folder: Path) -> dict[str, tuple[int, int, int, int]]:
