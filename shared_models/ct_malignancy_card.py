@@ -73,8 +73,8 @@ def _of_test(test: Any) -> str:
         "over_area_only": "difference to the reader's area", "over_features_only": "difference to features alone",
         "brier": "Brier score", "ece": "calibration error, ten bins of equal mass",
     }  # fmt: skip
-    return f"""**Test split**, measured once with this model (the features alone had been measured before), {test["n"]} nodules
-({test["malignant"]} rated malignant) of {test["patients"]} patients:
+    return f"""**Test split**, measured once with this model (the features alone had been measured before), {test["n"]}
+nodules ({test["malignant"]} rated malignant) of {test["patients"]} patients:
 
 {_rows(test, names)}
 
