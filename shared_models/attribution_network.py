@@ -1,7 +1,8 @@
 """A network's copy that computes the same faster, for methods that ask it many times.
 
-quick()      the copy: batch normalisation folded into the convolutions, ReLUs in place, pixels kept together
+quick()      the copy: normalisation and padding folded into the convolutions, ReLUs in place, pixels kept together
 captured()   what a layer gave in one forward pass
+
 BatchNorm in evaluation is a scale and a shift of each channel, so the convolution before it can do it. What may be
 folded is not read from the network's code but seen while it answers once; then the copy's answer and its gradient are
 compared with the network's own, and where they differ, or the copy fails, the copy is a plain one.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import torch
 from torch import Tensor, nn
@@ -28,15 +29,25 @@ Answer = Callable[[nn.Module, Tensor], Tensor]
 
 
 class Pointwise(nn.Module):
-    """A 1 x 1 convolution as the matrix product that it is, where pixels lie together in memory."""
+    """A 1 x 1 convolution, and the ReLU after it, as the matrix product that it is where pixels lie together in memory.
 
-    def __init__(self, of: nn.Conv2d) -> None:
+    The ReLU works in place on the product itself: on a view of it, it would be copied on the way back.
+    """
+
+    def __init__(self, of: nn.Conv2d, highest: Optional[float] = None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(of.weight.detach()[:, :, 0, 0].clone(), requires_grad=False)
-        self.bias = of.bias
+        weight = of.weight.detach()[:, :, 0, 0]
+        bias = weight.new_zeros(len(weight)) if of.bias is None else of.bias.detach().clone()
+        self.register_buffer("weight", weight.t().contiguous())
+        self.register_buffer("bias", bias)
+        self.highest = highest  # of the ReLU; None where there is none
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
+        n, channels, rows, columns = x.shape
+        product = torch.addmm(self.bias, x.permute(0, 2, 3, 1).reshape(-1, channels), self.weight)
+        if self.highest is not None:
+            product = functional.hardtanh(product, 0.0, self.highest, inplace=True)
+        return product.view(n, rows, columns, -1).permute(0, 3, 1, 2)
 
 
 @contextmanager
@@ -79,7 +90,7 @@ def quick(network: nn.Module, layer: str, example: Tensor, answer: Answer, fast:
         changed = _frozen(_changed(copy.deepcopy(network), layer, example, answer))
         if _alike(plain, changed, layer, example, answer):
             return changed
-    except (RuntimeError, TypeError, ValueError, AttributeError):
+    except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError):
         pass  # a network that does something unforeseen is explained as it is
     return plain
 
@@ -107,26 +118,65 @@ def _changed(network: nn.Module, layer: str, example: Tensor, answer: Answer) ->
     count: dict[str, int] = {}
     for name, _, _ in calls:
         count[name] = count.get(name, 0) + 1
-    made = {id(gave): name for name, _, gave in calls if isinstance(network.get_submodule(name), _CONVOLUTIONS)}
-    normed = {id(gave) for name, _, gave in calls if isinstance(network.get_submodule(name), _NORMS)}
+    made = {id(gave): name for name, _, gave in calls if isinstance(_at(network, name), _CONVOLUTIONS)}
+    padded = {id(gave): name for name, _, gave in calls if type(_at(network, name)) is nn.ZeroPad2d}
+    normed = {id(gave): made.get(id(given)) for name, given, gave in calls if isinstance(_at(network, name), _NORMS)}
     watched = {id(gave) for name, _, gave in calls if name == layer}
     for name, given, _ in calls:
-        module = network.get_submodule(name)
-        before = made.get(id(given))
+        module = _at(network, name)
+        before, pad = made.get(id(given)), padded.get(id(given))
         once = count[name] == 1
+        if isinstance(module, nn.Conv2d) and pad and once and count[pad] == 1 and id(given) not in watched:
+            joined = _padding_too(_at(network, pad), module)
+            if joined is not None:
+                _replaced(network, name, joined)
+                _replaced(network, pad, nn.Identity())
         if isinstance(module, _NORMS) and before and once and count[before] == 1 and id(given) not in watched:
-            fused = fuse_conv_bn_eval(network.get_submodule(before), module)  # type: ignore[type-var]
+            fused = fuse_conv_bn_eval(_at(network, before), module)
             _replaced(network, before, fused)
             _replaced(network, name, nn.Identity())
-        if isinstance(module, _RELUS) and id(given) in (made.keys() | normed) and id(given) not in watched:
-            module.inplace = True
+        if isinstance(module, _RELUS) and once and id(given) not in watched:
+            into = made.get(id(given)) or normed.get(id(given))
+            if into and _pointwise(_at(network, into)) and into != layer and example.ndim == 4:
+                highest = 6.0 if isinstance(module, nn.ReLU6) else float("inf")
+                _replaced(network, into, Pointwise(_at(network, into), highest))
+                _replaced(network, name, nn.Identity())
+            elif into:
+                module.inplace = True
     if example.ndim == 4:
         for name, module in list(network.named_modules()):
-            if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.stride == (1, 1):
-                if module.groups == 1 and module.padding == (0, 0) and name != layer:
-                    _replaced(network, name, Pointwise(module))
+            if _pointwise(module) and name != layer:
+                _replaced(network, name, Pointwise(module))  # type: ignore[arg-type]
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+
+def _at(network: nn.Module, name: str) -> Any:
+    return network.get_submodule(name)
+
+
+def _pointwise(module: nn.Module) -> bool:
+    """Whether it is a 1 x 1 convolution of all channels."""
+    one = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.stride == (1, 1)
+    return one and module.groups == 1 and module.padding == (0, 0)
+
+
+def _padding_too(pad: nn.Module, convolution: nn.Conv2d) -> Optional[nn.Conv2d]:
+    """The convolution that pads itself as ``pad`` did, or None where it cannot.
+
+    A convolution pads both ends alike. What the beginning has too much is met by zeros before the kernel.
+    """
+    left, right, top, bottom = pad.padding  # type: ignore[misc]
+    plain = convolution.padding == (0, 0) and convolution.dilation == (1, 1)
+    if not plain or left < 0 or top < 0 or right < left or bottom < top:
+        return None
+    weight = functional.pad(convolution.weight.detach(), (right - left, 0, bottom - top, 0))
+    joined = nn.Conv2d(
+        convolution.in_channels, convolution.out_channels, (weight.shape[2], weight.shape[3]), convolution.stride,
+        (bottom, right), groups=convolution.groups, bias=convolution.bias is not None,
+    )  # fmt: skip
+    joined.weight, joined.bias = nn.Parameter(weight), convolution.bias
+    return joined.eval()
 
 
 def _replaced(network: nn.Module, name: str, module: nn.Module) -> None:
