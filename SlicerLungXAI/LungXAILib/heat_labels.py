@@ -5,7 +5,7 @@ say()           writes it on the node, and a legend with it
 label_of()      a map by its key, in words
 key_of(), top_of(), model_of(), trust_of(), fails()   from the node
 caption()       every line that a reader needs beside the map
-legend_of()     the colour legend of a node
+legend_of()     the colour legend of a node; shorten_legend() for a small view
 """
 
 from __future__ import annotations
@@ -156,9 +156,7 @@ def _legend(node: Any) -> None:
     node.GetScene().AddNode(legend)
     legend.SetAndObservePrimaryDisplayNode(node.GetDisplayNode())
     node.AddAndObserveDisplayNodeID(legend.GetID())
-    lines = [label_of(key_of(node)), _model_words(node), trust_of(node), tr(NOTICE)]
-    wrapped = [part for line in lines if line for part in textwrap.wrap(line, _TITLE_COLUMNS)]
-    legend.SetTitleText("\n".join(wrapped))
+    _set_title(legend, [label_of(key_of(node)), _model_words(node), trust_of(node)])
     legend.SetNumberOfLabels(5)
     # Slicer enlarges the words until the longest number fills the bar's width: with short numbers, or at its own width
     # of 0.15, they would cover the nodule.
@@ -172,6 +170,16 @@ def _legend(node: Any) -> None:
         words.SetColor(1.0, 0.6, 0.5)
         words.SetBold(True)
     legend.SetVisibility(False)
+
+
+def _set_title(legend: Any, lines: list[str]) -> None:
+    words = [part for line in (*lines, tr(NOTICE)) if line for part in textwrap.wrap(line, _TITLE_COLUMNS)]
+    legend.SetTitleText("\n".join(words))
+
+
+def shorten_legend(node: Any) -> None:
+    """Leave model and figures to the words beside a small view; that the sanity check failed stays in the legend."""
+    _set_title(legend_of(node), [label_of(key_of(node)), tr("FAILS the sanity check") if fails(node) else ""])
 
 
 def legend_of(node: Any) -> Any:

@@ -215,14 +215,14 @@ class ResultsPanel:
     def _say_of(self, shown: Sequence[Any]) -> None:
         """How far the maps that are shown can be trusted."""
         maps = [node for node in shown if node is not None]
-        failed = any(heat_labels.fails(node) for node in maps)
+        warnings = list(dict.fromkeys(heat_labels.trust_of(node) for node in maps if heat_labels.fails(node)))
         captions = [heat_labels.caption(node) for node in maps]
         # The name of a single map stands in the box above.
         lines = captions[0][1:] if len(captions) == 1 else [line for lines in captions for line in lines]
-        label = self._ui.heatmapTrustLabel
-        label.setText("\n".join(lines))
-        label.setStyleSheet("color: #b00020; font-weight: bold" if failed else "color: palette(window-text)")
-        label.setVisible(bool(lines))
+        lines = [line for line in lines if line not in warnings]
+        for label, words in ((self._ui.heatmapWarningLabel, warnings), (self._ui.heatmapTrustLabel, lines)):
+            label.setText("\n".join(words))
+            label.setVisible(bool(words))
 
     def reclassify(self) -> None:
         """Let the server measure and classify the segmentation as it was corrected."""

@@ -19,6 +19,7 @@ from typing import Any, Callable
 from shared_models.contract.errors import LungXAIError
 
 from .case_results import CaseResults
+from .heat_labels import shorten_legend
 from .logics import SceneLogics
 from .rendering import (
     PLANES,
@@ -96,6 +97,8 @@ class ViewerApp:
         self._legend_for_px = 0
         self._make_views(logics)  # before the case comes; see rendering.Views
         self.viewer = opened(logics, ct_node, case)
+        for node in self.viewer.nodes.heatmaps.values():
+            shorten_legend(node)  # the page says the rest
         look_at(list(self.slices.values()), self.three_d, ct_node)
         self._fill_state()
         page = files(__package__)
