@@ -128,7 +128,7 @@ class Method(ABC):
         return torch.autocast(self.model.device.type, torch.bfloat16)
 
     def _batch(self, aim: Aim, run: Callable[[Aim], object]) -> int:
-        """Inputs at once: what the model says, 8 on a CPU, or on a GPU what is fastest for ``run`` on this shape."""
+        """Inputs at once: what the model says, 4 on a CPU, or on a GPU what is fastest for ``run`` on this shape."""
         if self.model.batch is not None:
             return self.model.batch
         if self.model.device.type == "cpu":
@@ -147,7 +147,7 @@ class Method(ABC):
         return int(self.model.tuned[key])
 
 
-def tuned_batch(seconds: Callable[[int], float], first: int = BATCH_CPU, most: int = _MOST) -> int:
+def tuned_batch(seconds: Callable[[int], float], first: int = 8, most: int = _MOST) -> int:
     """The batch that computes fastest: doubled until an input takes hardly less time, or the memory does not suffice.
 
     Parameters

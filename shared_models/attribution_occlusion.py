@@ -9,9 +9,9 @@ The value at a place is the mean fall of the score over the windows that cover i
 From coarse to fine, windows are evaluated on ever denser parts of the lattice: every fourth position along each axis,
 then the middles between them (as the five on a die), every second one, middles again, all. What is not evaluated is
 interpolated (cubic radial basis functions, of the nearest). It stops when a level's map has the asked rank correlation
-with the map of the level before. On real H&E tiles, with windows of 32 pixels every 4, the map's rank correlation with
-the dense one is then 0.99 or more, for an eighth to a quarter of the windows. It does not pay where windows overlap by
-less than three quarters: there is too little between them to interpolate. The record has how many were evaluated.
+with the map of the level before. On six real H&E tiles, with windows of 32 pixels every 4, it stopped at 313 or 625 of
+2401 windows, and the map's rank correlation with the dense one was 0.993 to 0.996. It does not pay where windows
+overlap by less than three quarters: too little lies between them to interpolate. The record has how many it evaluated.
 
 Scores come by the model's fastest way without gradients: for the H&E model its ONNX session.
 
