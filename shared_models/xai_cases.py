@@ -118,7 +118,10 @@ def lidc_slices(data_root: Path, split: str, network: Any, seed: int) -> Iterato
 
 
 def phantom_slices(network: Any, seed: int) -> Iterator[Slice]:
-    """SYNTHETIC nodules, four of each drawn thorax, on the slice where they are largest."""
+    """SYNTHETIC nodules, four of each drawn thorax, on the slice where they are largest.
+
+    Each is a group of its own: their shapes and places are drawn one by one, and they lie apart.
+    """
     from .phantom import Wanted, thorax
 
     wanted = (Wanted(18, 42, side="right"), Wanted(11, 32, side="left", near_pleura=True), Wanted(14, 35, side="left"),
@@ -129,7 +132,8 @@ def phantom_slices(network: Any, seed: int) -> Iterator[Slice]:
         for nodule in drawn.nodules:
             mask = drawn.truth.labels == nodule.label
             k = int(mask.sum(axis=(1, 2)).argmax())
-            one = _slice(network, drawn.volume.voxels[k], mask[k], (row_mm, column_mm), f"phantom {number}")
+            group = f"phantom {number} nodule {nodule.label}"
+            one = _slice(network, drawn.volume.voxels[k], mask[k], (row_mm, column_mm), group)
             if one is not None:
                 yield one
 

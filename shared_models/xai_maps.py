@@ -1,7 +1,7 @@
 """The maps of all methods for one case: what the measures of faithfulness are taken of.
 
-maps()          nearly as the viewers show them: Integrated Gradients stops at 64 steps, whatever its error
-quick_maps()    with fewer steps still, for many pictures (ROAR) and many models (sanity checks)
+maps()          with the settings of the viewers, but Integrated Gradients stops at 64 steps, whatever its error
+quick_maps()    with fewer steps still, and windows that do not overlap: for ROAR and for the sanity checks
 settings_of()   what was chosen, for the record
 """
 
@@ -12,11 +12,7 @@ from typing import Any
 from .contract.values import Array
 from .faithfulness import Case
 
-# Of the methods that ask the network many times; the rest is their own defaults.
-SETTINGS: dict[str, dict[str, Any]] = {"integrated_gradients": {"most_steps": 64}}
-QUICK: dict[str, dict[str, Any]] = {
-    "integrated_gradients": {"most_steps": 16}, "smoothgrad": {"samples": 8}
-}  # fmt: skip
+MOST_STEPS, QUICK_STEPS, QUICK_SAMPLES = 64, 16, 8
 
 
 def maps(subject: Any, network: Any, case: Case, settings: Any = None) -> dict[str, Array]:
@@ -25,26 +21,30 @@ def maps(subject: Any, network: Any, case: Case, settings: Any = None) -> dict[s
     Parameters
     ----------
     network : the subject's own, or another with its architecture, as a sanity check has it
-    settings : of attribution.attribute_all(), by method; SETTINGS where none are given
+    settings : of attribution.attribute_all(), by method; settings_of(subject) where none are given
     """
     import torch
 
     from .attribution import attribute_all
 
     model = subject.model if network is subject.network else subject.model.over(network)
-    given = None if case.region is None else torch.from_numpy(case.region)[None]
-    found = attribute_all(model, case.picture[None], target=case.target, given=given, **(settings or SETTINGS))
+    given = None if case.region is None else torch.from_numpy(case.region)[None, None].float()
+    chosen = settings or settings_of(subject)
+    found = attribute_all(model, case.picture[None], target=case.target, given=given, **chosen)
     return {method: one.values[0] for method, one in found.items()}
 
 
 def quick_maps(subject: Any, network: Any, case: Case) -> dict[str, Array]:
-    """The same with the settings QUICK, and windows of Occlusion that do not overlap."""
+    """The same, quicker."""
     side = max(1, round(case.picture.shape[-1] / 7))
-    return maps(subject, network, case, {**QUICK, "occlusion": {"window": side, "stride": side}})
+    chosen = settings_of(subject)
+    chosen["integrated_gradients"]["most_steps"] = QUICK_STEPS
+    chosen["occlusion"].update(window=side, stride=side)
+    return maps(subject, network, case, {**chosen, "smoothgrad": {"samples": QUICK_SAMPLES}})
 
 
 def settings_of(subject: Any) -> dict[str, dict[str, Any]]:
-    """method -> all its settings in maps()."""
-    from .attribution import METHODS, method
-
-    return {name: dict(method(name, subject.model, **SETTINGS.get(name, {})).settings) for name in METHODS}
+    """method -> its settings in maps(), where they are not its defaults."""
+    chosen = {method: dict(own) for method, own in subject.settings.items()}
+    chosen["integrated_gradients"]["most_steps"] = MOST_STEPS
+    return chosen

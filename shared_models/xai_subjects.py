@@ -12,16 +12,10 @@ from itertools import islice, tee
 from pathlib import Path
 from typing import Any, Optional
 
-import numpy as np
-from torch import Tensor
-
 from .attribution_model import Explained
-from .contract.values import Array
-from .ct_malignancy_network import OUTPUTS
 from .faithfulness import Case
 from .xai_cases import lidc_slices, malignancy_cases, nodule_cases, phantom_slices, tile_cases
 
-MALIGNANT, NODULE = "malignant", "nodule"
 # What sanity_checks.checked() randomises, the head first.
 TILE_STAGES = {
     "head": ("_fc",), "features": ("_conv_head", "_bn1"),
@@ -46,7 +40,8 @@ class Subject:
     name : as in the tables; says where data is SYNTHETIC
     bundle : folder of the model, where its figures are kept
     target : what is explained, in words
-    model : what the methods explain
+    model : what the methods explain, as the viewers explain it
+    settings : of the methods, as the viewers set them
     stages : name -> modules, the head first
     cases : to measure on
     validation : to choose thresholds on; empty where there are no masks
@@ -56,6 +51,7 @@ class Subject:
     bundle: str
     target: str
     model: Explained
+    settings: Mapping[str, Mapping[str, Any]]
     stages: Mapping[str, Sequence[str]]
     cases: Sequence[Case]
     validation: Sequence[Case] = ()
@@ -65,14 +61,6 @@ class Subject:
     def network(self) -> Any:
         """torch, in evaluation mode."""
         return self.model.network
-
-
-def region_logit(network: Any, x: Tensor, given: Optional[Tensor]) -> Tensor:
-    """Logits (n, 1): the mean of a segmentation's logits over the regions ``given``, bool (n, rows, columns)."""
-    assert given is not None
-    region = given[:, None].float()
-    logit: Tensor = (network(x) * region).sum(dim=(2, 3)) / region.sum(dim=(2, 3))
-    return logit
 
 
 def subjects(data_root: Path, split: str, models_root: Path, counts: Mapping[str, int], seed: int) -> Iterator[Subject]:
@@ -92,6 +80,7 @@ def subjects(data_root: Path, split: str, models_root: Path, counts: Mapping[str
 def tile_subject(data_root: Path, split: str, models_root: Path, count: int, seed: int) -> Optional[Subject]:
     """The H&E model with ``count`` real tiles; None where there are none."""
     from .model_bundle import Bundle
+    from .slide_attribution import SETTINGS, explained
     from .slide_network import restored
     from .slide_pipeline import BUNDLE, TORCH, SlideModel
 
@@ -100,17 +89,14 @@ def tile_subject(data_root: Path, split: str, models_root: Path, count: int, see
     if not cases:
         return None
     network = restored(Bundle.load(models_root / BUNDLE).path(TORCH), len(model.classes))
-
-    def logits(x: Array) -> Array:
-        return model.logits(np.rint(np.clip(x, 0, 255)).astype(np.uint8).transpose(0, 2, 3, 1))
-
-    explained = Explained(network, model.classes, layer="features", low=0.0, high=255.0, scores=logits)
-    return Subject("H&E tiles", BUNDLE, "predicted class", explained, TILE_STAGES, cases)
+    shown = explained(network, model.classes, model.logits)
+    return Subject("H&E tiles", BUNDLE, "predicted class", shown, SETTINGS, TILE_STAGES, cases)
 
 
 def _nodules(
     data_root: Path, split: str, models_root: Path, counts: Mapping[str, int], seed: int
 ) -> Iterator[Subject]:  # fmt: skip
+    from .ct_attribution import SETTINGS, malignancy_model, nodule_model
     from .ct_malignancy import BUNDLE as RATING
     from .ct_pipeline import BUNDLE as SEGMENTING
     from .ct_pipeline import CTModels
@@ -119,18 +105,14 @@ def _nodules(
     validation = tee(lidc_slices(data_root, "val", models.network, seed), 2)
     real = tee(lidc_slices(data_root, split, models.network, seed), 2)
     drawn = tee(islice(phantom_slices(models.network, seed), counts["phantom"]), 2)
-    of_ct = {"fixed_channels": (2,), "low": -1.0, "high": 1.0}
-    parts = [(NODULE, SEGMENTING, models.network, nodule_cases, NODULE_STAGES,
-              Explained(models.network, (NODULE,), layer="upcat_2", forward=region_logit, **of_ct))]  # fmt: skip
-    rating = getattr(models.malignancy, "network", None)
-    if rating is not None:  # else malignancy is from features alone: there is no picture to explain
-        parts.append((MALIGNANT, RATING, rating, malignancy_cases, MALIGNANCY_STAGES,
-                      Explained(rating, OUTPUTS, layer="features", **of_ct)))  # fmt: skip
-    for which, (target, bundle, network, cases_of, stages, explained) in enumerate(parts):
-        chosen = cases_of(validation[which], network, counts["validation"])
+    for which, (target, bundle, shown, cases_of, stages) in enumerate((
+        ("nodule", SEGMENTING, nodule_model(models.network), nodule_cases, NODULE_STAGES),
+        ("malignant", RATING, malignancy_model(models.malignancy.network), malignancy_cases, MALIGNANCY_STAGES),
+    )):  # fmt: skip
+        chosen = cases_of(validation[which], shown.network, counts["validation"])
         for name, slices, count in (
             ("CT nodules", real[which], counts["nodules"]), ("CT phantom, SYNTHETIC", drawn[which], counts["phantom"])
         ):  # fmt: skip
-            cases = cases_of(slices, network, count)
+            cases = cases_of(slices, shown.network, count)
             if cases and chosen:
-                yield Subject(f"{name}, {target}", bundle, target, explained, stages, cases, chosen)
+                yield Subject(f"{name}, {target}", bundle, target, shown, SETTINGS, stages, cases, chosen)
