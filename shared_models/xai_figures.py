@@ -3,7 +3,7 @@
 NAME/docs/xai.json   {"commit", "split", "methods": {method: {"target", "subject", "n", "measures": {measure: {"value",
                      "ci95"}}, "sanity": a stored Verdict}}}
 figures()            of a bundle, by method; empty where it was not measured
-label()              one line for a viewer; it says where the sanity check failed
+said_of()            what they say, for a heatmap's parameters, which viewers read
 stored()             writes them, from the JSON of `lungxai evaluate --task xai`
 
     lungxai evaluate --data ../shared/data --task xai --json out/xai.json
@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .contract.errors import InvalidInput
+from .contract.heatmap_words import FAILED, FIGURES, PASSED, SANITY
 from .model_bundle import MODELS_ROOT
 
 FILE = Path("docs") / "xai.json"
 _MAX_BYTES = 1 << 20
 _SHOWN = (("insertion_blur", "insertion AUC"), ("deletion_blur", "deletion AUC"), ("iou_fixed", "IoU"))
-UNMEASURED = "faithfulness not measured"
 
 
 def figures(bundle: Path) -> Mapping[str, Any]:
@@ -42,23 +42,19 @@ def figures(bundle: Path) -> Mapping[str, Any]:
         return {}
 
 
-def label(found: Mapping[str, Any], method: str) -> str:
-    """One line on a method, of figures()."""
-    own = found.get(method)
+def said_of(bundle: Path, method: str) -> dict[str, str]:
+    """What a heatmap's parameters say of its method, for heatmap_words.trust(); empty where it was not measured."""
+    own = figures(bundle).get(method)
     try:
         if own is None:
-            return UNMEASURED
+            return {}
         said = [f"{name} {own['measures'][key]['value']:.2f}" for key, name in _SHOWN if key in own["measures"]]
-        sanity = own["sanity"]
-        if sanity["passed"] is True:
-            said.append("sanity check passed")
-        else:
-            said.append(
-                f"SANITY CHECK FAILED: {100 * sanity['spearman'][-1]:.0f} % rank agreement with a randomised model"
-            )
-        return ", ".join(said) + f" (n = {int(own['n'])})"
+        return {
+            FIGURES: f"{', '.join(said)} on {own['subject']} (n = {int(own['n'])})",
+            SANITY: PASSED if own["sanity"]["passed"] is True else FAILED,
+        }
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-        return UNMEASURED
+        return {}
 
 
 def stored(result: Mapping[str, Any], models_root: Path = MODELS_ROOT) -> list[Path]:

@@ -57,7 +57,7 @@ def _subject(name: str, subject: Mapping[str, Any]) -> str:
     for measure in measures:
         best = subject["best"][measure]
         below = f", below {' and '.join(best['below'])}" if best["below"] else ""
-        beats = f", beats {', '.join(best['beats'])}" if best["beats"] else ", beats none for sure"
+        beats = f", beats {', '.join(best['beats'])}" if best["beats"] else ", beats none provably"
         lines.append(f"{'' if measure != measures[0] else chr(10)}- {measure}: {best['method']}{beats}{below}")
     return "\n".join(lines) + "\n"
 

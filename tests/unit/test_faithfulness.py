@@ -7,6 +7,7 @@ import pytest
 
 from shared_models import evaluate_xai, faithfulness, xai_figures, xai_table
 from shared_models.contract.errors import InvalidInput
+from shared_models.contract.heatmap_words import FAILED, FIGURES, PASSED, SANITY
 from shared_models.evaluate import table
 
 torch = pytest.importorskip("torch")
@@ -131,11 +132,12 @@ def test_figures_are_kept_with_the_model_and_label_its_maps(found: dict, tmp_pat
     assert xai_figures.stored(_result(found), tmp_path) == [tmp_path / "tiny_bundle" / "docs" / "xai.json"]
     kept = xai_figures.figures(tmp_path / "tiny_bundle")
     assert set(kept) == {"gradcam", "saliency", "occlusion"}
-    said = xai_figures.label(kept, "gradcam")
-    assert f"insertion AUC {found['measures']['gradcam']['insertion_blur']['value']:.2f}" in said and "n = 12" in said
-    assert "passed" in said
-    assert "SANITY CHECK FAILED: 100 %" in xai_figures.label(kept, "saliency")
-    assert xai_figures.label(kept, "smoothgrad") == xai_figures.UNMEASURED
+    said = xai_figures.said_of(tmp_path / "tiny_bundle", "gradcam")
+    value = found["measures"]["gradcam"]["insertion_blur"]["value"]
+    assert said[SANITY] == PASSED and said[FIGURES].startswith(f"insertion AUC {value:.2f}, deletion AUC")
+    assert said[FIGURES].endswith("on tiny (n = 12)")
+    assert xai_figures.said_of(tmp_path / "tiny_bundle", "saliency")[SANITY] == FAILED
+    assert xai_figures.said_of(tmp_path / "tiny_bundle", "smoothgrad") == {}
     assert xai_figures.figures(tmp_path / "other_bundle") == {}
 
 
@@ -143,7 +145,7 @@ def test_figures_are_kept_with_the_model_and_label_its_maps(found: dict, tmp_pat
 def test_a_broken_file_only_means_not_measured(tmp_path, text: str) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / xai_figures.FILE).write_text(text)
-    assert xai_figures.label(xai_figures.figures(tmp_path), "gradcam") == xai_figures.UNMEASURED
+    assert xai_figures.said_of(tmp_path, "gradcam") == {}
 
 
 def test_another_result_is_not_stored(tmp_path) -> None:
