@@ -12,16 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional, Protocol
 
-import numpy as np
-
-from shared_models.contract.errors import Cancelled, InvalidInput, LungXAIError, ModelUnavailable
-from shared_models.contract.results import Heatmap, LabelVolume, PathologyResult, RadiologyResult
+from shared_models.contract.errors import LungXAIError, ModelUnavailable
+from shared_models.contract.results import CT_TARGETS, Heatmap, LabelVolume, PathologyResult, RadiologyResult
 from shared_models.contract.values import Array, CTVolume
 from shared_models.model_bundle import SLIDE_MODEL, Bundle, slide_folder
 
 from .installed_models import described, whole_bundles
-
-_EXPLAINED_AT_ONCE = 8  # gradient methods are slower in larger batches on a CPU
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -66,10 +62,13 @@ class Backend(Protocol):
         cancelled: Cancel,
         search: bool = True,
         corrected: Optional[LabelVolume] = None,
+        target: str = CT_TARGETS[0],
+        known: Optional[CTAnswer] = None,
     ) -> CTAnswer:
         """The nodules of a CT: what was pointed at and, with ``search``, what both lungs hold.
 
-        Those of ``corrected``, on the CT's grid, instead, where it is given.
+        Those of ``corrected``, on the CT's grid, instead, where it is given. ``known`` is an earlier answer to the same
+        question: its nodules are kept, and explained as is asked for now.
         """
         ...
 
@@ -84,16 +83,18 @@ class Backend(Protocol):
         """The slide as a whole, of the ``answers`` (n, 5 + k) of its tiles and their ``quality`` (n,), 0 to 1."""
         ...
 
-    def slide_heatmap(
+    def slide_heatmaps(
         self,
-        method: str,
+        methods: Sequence[str],
         result: PathologyResult,
         pixels: Callable[[int, int], Array],
         *,
+        target: Optional[str],
+        contrast: Optional[str],
         progress: Progress,
         cancelled: Cancel,
-    ) -> Heatmap:
-        """One heatmap of a slide; ``pixels(start, stop)`` gives the tiles in the result's order."""
+    ) -> Mapping[str, Heatmap]:
+        """Heatmaps of a slide by method; ``pixels(start, stop)`` gives the tiles in the result's order."""
         ...
 
 
@@ -188,12 +189,17 @@ class ModelSet:
         cancelled: Cancel,
         search: bool = True,
         corrected: Optional[LabelVolume] = None,
+        target: str = CT_TARGETS[0],
+        known: Optional[CTAnswer] = None,
     ) -> CTAnswer:
-        from shared_models.ct_pipeline import analyse_ct
+        from shared_models.ct_pipeline import CTAnalysis, analyse_ct, explained
 
+        models = self._of("radiology", self._ct)
+        if isinstance(known, CTAnalysis):
+            return explained(volume, models, known, explain, target, progress=progress, cancelled=cancelled)
         answer: CTAnswer = analyse_ct(
             volume,
-            self._of("radiology", self._ct),
+            models,
             points_lps_mm=points_lps_mm,
             boxes_lps_mm=boxes_lps_mm,
             explain=explain,
@@ -201,6 +207,7 @@ class ModelSet:
             cancelled=cancelled,
             search=search,
             corrected=corrected,
+            target=target,
         )
         return answer
 
@@ -220,36 +227,23 @@ class ModelSet:
             quality=quality, other_classes=model.other_classes, notes=model.notes,
         )  # fmt: skip
 
-    def slide_heatmap(
+    def slide_heatmaps(
         self,
-        method: str,
+        methods: Sequence[str],
         result: PathologyResult,
         pixels: Callable[[int, int], Array],
         *,
+        target: Optional[str],
+        contrast: Optional[str],
         progress: Progress,
         cancelled: Cancel,
-    ) -> Heatmap:
-        """The map of the class that the slide shows most of, tile by tile, put together on the slide's grid.
+    ) -> Mapping[str, Heatmap]:
+        from shared_models.slide_heatmaps import slide_heatmaps
 
-        Of the model's own classes where it assessed none of CLASSES.
-        """
-        from shared_models.slide_pipeline import slide_heatmap
-
-        model = self._of("pathology", self._slide)
-        known = {name: p for name, p in result.probabilities.items() if p is not None}
-        if not known and result.other_probabilities is not None and len(result.origin_px):
-            known = dict(zip(result.other_classes, result.other_probabilities.mean(axis=0).tolist()))
-        if not known:
-            raise InvalidInput("No class was assessed on this slide, so none can be explained.", "Install a model.")
-        target = max(known, key=lambda name: known[name])
-        count, maps = len(result.origin_px), []
-        for start in range(0, count, _EXPLAINED_AT_ONCE):
-            if cancelled():
-                raise Cancelled("The job was cancelled.", "")
-            progress(f"explaining ({method})", start / count)
-            maps.append(model.attribute(pixels(start, min(count, start + _EXPLAINED_AT_ONCE)), method, target))
-        made = model.heatmap_parameters(method)
-        return slide_heatmap(result, np.concatenate(maps), method, target, model.provenance, made)
+        return slide_heatmaps(
+            self._of("pathology", self._slide), result, pixels, methods,
+            target=target, contrast=contrast, progress=progress, cancelled=cancelled,
+        )  # fmt: skip
 
 
 def _ct_models(root: Path, device: str) -> Any:

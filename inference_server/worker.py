@@ -21,8 +21,7 @@ import queue
 import signal
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Optional, Union
 
@@ -38,19 +37,19 @@ from shared_models.contract.errors import (
     ServerError,
 )
 from shared_models.contract.jsonforms import to_json
-from shared_models.contract.results import LabelVolume
+from shared_models.contract.results import CT_TARGETS, Heatmap, LabelVolume
 from shared_models.contract.values import CLASSES, Array, CTVolume
 
 from .batcher import Batcher
 from .blobs import Blobs, Written, disk_full
 from .engine import Task
-from .models import Backend, DeviceMissing, loader
+from .models import Backend, CTAnswer, DeviceMissing, loader
 from .settings import Settings
 from .slides import StoredSlide, mapped
+from .worker_memory import KeptFrames, TileAnswers, key_of
 
 log = logging.getLogger("lungxai.worker")
 _PROGRESS_EVERY_S = 0.1
-_ROWS_KEPT = 500_000
 
 
 def run(pipe: Any, settings: Settings) -> None:
@@ -108,32 +107,6 @@ class _OpenSlide:
         self.done = 0
 
 
-class _Answers:
-    """What tiles were answered, by the hash of the batch they came in, as long as there is room; the oldest go first.
-
-    One entry is float32 (n, columns + 1): the answers, and the quality.
-    """
-
-    def __init__(self, columns: int) -> None:
-        self.columns = columns
-        self._kept: OrderedDict[str, Array] = OrderedDict()
-        self._rows = 0
-
-    def __contains__(self, frame: str) -> bool:
-        return frame in self._kept
-
-    def get(self, frame: str) -> Optional[Array]:
-        return self._kept.get(frame)
-
-    def put(self, frame: str, rows: Array) -> None:
-        if frame in self._kept:
-            return
-        self._kept[frame] = rows
-        self._rows += len(rows)
-        while self._rows > _ROWS_KEPT:
-            self._rows -= len(self._kept.popitem(last=False)[1])
-
-
 class Worker:
     """Takes tasks from the inbox; slides that are there together share their model calls."""
 
@@ -145,7 +118,9 @@ class Worker:
         self._max_decoded = settings.max_decoded_bytes
         self._tile_batch = settings.tile_batch
         self._batcher = Batcher(settings.tile_batch)
-        self._answers = _Answers(len(CLASSES) + len(backend.other_classes))
+        self._answers = TileAnswers(len(CLASSES) + len(backend.other_classes))
+        self._maps = KeptFrames()
+        self._last_ct: Optional[tuple[str, CTAnswer]] = None  # what it was asked, and its answer
         self._slides: dict[str, _OpenSlide] = {}
         self._told: dict[str, tuple[float, str]] = {}
 
@@ -183,20 +158,41 @@ class Worker:
         if not isinstance(volume, CTVolume):
             raise InvalidInput("This is not a CT volume.", "Send the CT again.")
         request = task.request
+        target = request.get("target", CT_TARGETS[0])
+        asked = key_of(
+            task.volume, task.correction if request.get("corrected") else None, request["points_lps_mm"],
+            request["boxes_lps_mm"], request.get("search", True),
+        )  # fmt: skip
+        known = self._last_ct[1] if self._last_ct is not None and self._last_ct[0] == asked else None
+        keys = {method: key_of(asked, method, target) for method in request["explain"]}
         done = self._backend.analyse_ct(
             volume,
             points_lps_mm=[tuple(point) for point in request["points_lps_mm"]],
             boxes_lps_mm=[tuple(tuple(corner) for corner in box) for box in request["boxes_lps_mm"]],
-            explain=tuple(request["explain"]),
+            explain=tuple(method for method, key in keys.items() if known is None or self._maps.get(key) is None),
             search=bool(request.get("search", True)),
             corrected=self._correction(task, volume) if request.get("corrected") else None,
             progress=lambda stage, fraction: self._progress(task.job_id, stage, fraction),
             cancelled=lambda: task.job_id in self._inbox.cancelled,
+            target=target,
+            known=known,
         )
         self._stop_if_cancelled(task)
+        self._last_ct = asked, done
         outputs = {"radiology": self._json(task, done.result), "radiology/mask": self._frame(task, done.mask)}
-        for method, heatmap in done.heatmaps.items():
-            outputs[f"radiology/heatmaps/{method}"] = self._frame(task, heatmap)
+        return outputs | self._heatmaps(task, "radiology", keys, done.heatmaps)
+
+    def _heatmaps(
+        self, task: Task, modality: str, keys: Mapping[str, str], made: Mapping[str, Heatmap]
+    ) -> dict[str, Written]:
+        """The job's heatmaps, those that were made now and those that are remembered; ``keys`` by method."""
+        outputs = {}
+        for method, key in keys.items():
+            frame = encode(made[method]) if method in made else self._maps.get(key)
+            if frame is None:  # there is no nodule to explain
+                continue
+            self._maps.put(key, frame)
+            outputs[f"{modality}/heatmaps/{method}"] = self._blobs.put(task.job_id, frame)
         return outputs
 
     def _correction(self, task: Task, volume: CTVolume) -> LabelVolume:
@@ -302,21 +298,20 @@ class Worker:
             slide.slide_id, slide.mpp, slide.tile_px, slide.origin_px, job.answers, job.quality
         )
         outputs = {"pathology": self._json(task, result)}
-        methods = task.request["explain"]
-        for place, method in enumerate(methods):
-
-            def progress(stage: str, fraction: float, place: int = place) -> None:
-                self._progress(task.job_id, stage, 0.5 + 0.5 * (place + fraction) / len(methods))
-
-            heatmap = self._backend.slide_heatmap(
-                method,
-                result,
-                slide.pixels,
-                progress=progress,
+        request = task.request
+        target, contrast = request.get("target"), request.get("contrast")
+        asked = key_of(task.frames, slide.slide_id, slide.tile_px, target, contrast)
+        keys = {method: key_of(asked, method) for method in request["explain"]}
+        missing = [method for method, key in keys.items() if self._maps.get(key) is None]
+        made: Mapping[str, Heatmap] = {}
+        if missing:
+            made = self._backend.slide_heatmaps(
+                missing, result, slide.pixels, target=target, contrast=contrast,
+                progress=lambda stage, fraction: self._progress(task.job_id, stage, 0.5 + 0.5 * fraction),
                 cancelled=lambda: task.job_id in self._inbox.cancelled,
-            )
-            outputs[f"pathology/heatmaps/{method}"] = self._frame(task, heatmap)
-            self._stop_if_cancelled(task)
+            )  # fmt: skip
+        self._stop_if_cancelled(task)
+        outputs |= self._heatmaps(task, "pathology", keys, made)
         self._slides.pop(task.job_id)
         self._send("done", task.job_id, outputs)
 

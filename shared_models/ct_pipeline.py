@@ -3,6 +3,7 @@
 CTModels       the networks of a CT, on one device
 CTAnalysis     result, mask and heatmaps
 analyse_ct()   all of it, with progress and Cancel
+explained()    an analysis with other heatmaps, without a new search
 
 No CT with a known subtype stands behind these models: every subtype is "not assessed". Malignancy is what LIDC's
 readers would rate, not histology.
@@ -11,7 +12,7 @@ readers would rate, not histology.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -20,19 +21,18 @@ import numpy as np
 from .code_version import code_version
 from .contract.errors import Cancelled, InvalidInput
 from .contract.provenance import Provenance
-from .contract.results import METHODS, Heatmap, LabelVolume, Nodule, RadiologyResult
+from .contract.results import CT_TARGETS, METHODS, Heatmap, LabelVolume, Nodule, RadiologyResult
 from .contract.values import CLASSES, Abstention, Array, CTVolume
+from .ct_heatmaps import ct_heatmaps
 from .ct_lungs import lungs, midline_mm, side_of
 from .ct_malignancy import MalignancyModel, features
-from .ct_neighbourhood import Prompt
 from .ct_nodules import Candidate, axes_mm, handmade, prompt_of
 from .ct_search import outlined, searched
-from .ct_segmentation import neighbourhood
-from .geometry import cropped_affine, index_to_lps
+from .geometry import index_to_lps
 from .model_bundle import MODELS_ROOT, Bundle
 
 BUNDLE, WEIGHTS = "lung_nodule_segmentation", "models/model.pt"
-AVAILABLE = ("gradcam",)
+AVAILABLE = METHODS
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -55,11 +55,31 @@ class CTModels:
         # This layout computes a third faster on a CPU.
         self.network = load(bundle.path(WEIGHTS)).to(device, memory_format=torch.channels_last)
         self.malignancy = malignancy
+        self._folders = {"nodule": bundle.folder, "malignancy": malignancy.bundle.folder}
+        self._explained: dict[str, Any] = {}
         version = code_version()
         self.provenance: tuple[Provenance, ...] = (
             bundle.provenance(device, version),
             malignancy.bundle.provenance("cpu", version),
         )
+
+    def explained(self, target: str) -> tuple[Any, Provenance, Path]:
+        """The network behind ``target`` as the attribution methods see it, its provenance, and its bundle's folder.
+
+        Raises
+        ------
+        InvalidInput : no such target.
+        """
+        from .ct_attribution import malignancy_model, nodule_model
+
+        if target not in CT_TARGETS:
+            raise InvalidInput(f"A heatmap of a CT cannot explain {target:.80}.", f"Choose {' or '.join(CT_TARGETS)}.")
+        if target not in self._explained:
+            self._explained[target] = (
+                nodule_model(self.network, self.device) if target == "nodule"
+                else malignancy_model(self.malignancy.network)
+            )  # fmt: skip
+        return self._explained[target], self.provenance[CT_TARGETS.index(target)], self._folders[target]
 
     @classmethod
     def load(cls, models_root: Path = MODELS_ROOT, device: str = "cpu") -> CTModels:
@@ -74,11 +94,15 @@ class CTModels:
 
 @dataclass(frozen=True, eq=False)
 class CTAnalysis:
-    """What a CT shows; the mask on the CT's grid; heatmaps by method, each a crop of that grid."""
+    """What a CT shows; the mask on the CT's grid; heatmaps by method, each a crop of that grid.
+
+    ``pieces`` are the nodules as they were outlined, in the order of their labels: what more heatmaps are made of.
+    """
 
     result: RadiologyResult
     mask: LabelVolume
     heatmaps: Mapping[str, Heatmap] = field(default_factory=dict)
+    pieces: tuple[Candidate, ...] = ()
 
 
 def analyse_ct(
@@ -92,6 +116,7 @@ def analyse_ct(
     cancelled: Cancel = lambda: False,
     search: bool = True,
     corrected: Optional[LabelVolume] = None,
+    target: str = CT_TARGETS[0],
 ) -> CTAnalysis:
     """Nodules of one CT.
 
@@ -103,6 +128,7 @@ def analyse_ct(
     cancelled : asked before every batch of slices and every nodule
     search : look through both lungs too, not only at what was pointed at
     corrected : a reader's segmentation on the CT's grid; it is measured and classified, and nothing is searched
+    target : what heatmaps explain, of CT_TARGETS
 
     Raises
     ------
@@ -110,13 +136,17 @@ def analyse_ct(
     """
     for method in explain:
         if method not in AVAILABLE:
-            known = "not available yet for CT" if method in METHODS else "not known"
-            raise InvalidInput(f"The method {method} is {known}.", f"Use {', '.join(AVAILABLE)}.")
+            raise InvalidInput(f"The method {method} is not known.", f"Use {', '.join(AVAILABLE)}.")
 
     def go_on(stage: str, fraction: float) -> None:
         if cancelled():
             raise Cancelled("The job was cancelled.", "")
         progress(stage, fraction)
+
+    def finished(pieces: Sequence[Candidate], notes: Sequence[str]) -> CTAnalysis:
+        mask, nodules, kept = _measured(pieces, volume, models, midline_mm(lung, volume.ijk_to_lps), cancelled)
+        analysis = CTAnalysis(_result(volume, nodules, models, notes), mask, pieces=kept)
+        return explained(volume, models, analysis, explain, target, progress=go_on, cancelled=cancelled)
 
     asked = [(prompt_of(volume, point, "point"), "point") for point in points_lps_mm]
     asked += [(prompt_of(volume, box, "box"), "box") for box in boxes_lps_mm]
@@ -125,7 +155,7 @@ def analyse_ct(
     if corrected is not None:
         pieces = handmade(corrected.labels, volume.spacing_mm)
         notes = ["The nodules' outlines are those that a reader corrected."]
-        return _explained(volume, models, pieces, notes, midline_mm(lung, volume.ijk_to_lps), explain, go_on, cancelled)
+        return finished(pieces, notes)
     pieces, notes = [], []
     for prompt, kind in asked:
         go_on("segmenting what was pointed at", 0.04)
@@ -141,22 +171,27 @@ def analyse_ct(
     else:
         notes.append("Only what was pointed at was looked at: the rest of the lungs was not searched.")
     go_on("measuring nodules", 0.85)
-    return _explained(volume, models, pieces, notes, midline_mm(lung, volume.ijk_to_lps), explain, go_on, cancelled)
+    return finished(pieces, notes)
 
 
-def _explained(
-    volume: CTVolume, models: CTModels, pieces: Sequence[Candidate], notes: Sequence[str], midline: Optional[float],
-    explain: Sequence[str], go_on: Progress, cancelled: Cancel,
+def explained(
+    volume: CTVolume, models: CTModels, analysis: CTAnalysis, methods: Sequence[str], target: str = CT_TARGETS[0], *,
+    progress: Progress = lambda stage, fraction: None, cancelled: Cancel = lambda: False,
 ) -> CTAnalysis:  # fmt: skip
-    """The pieces measured and classified, with their heatmaps."""
-    mask, nodules, kept = _measured(pieces, volume, models, midline, cancelled)
-    maps = {}
-    for number, method in enumerate(explain):
-        go_on(f"explaining ({method})", 0.9 + 0.1 * number / len(explain))
-        heatmap = _heatmap(method, volume, mask, kept, models, cancelled)
-        if heatmap is not None:
-            maps[method] = heatmap
-    return CTAnalysis(_result(volume, nodules, models, notes), mask, maps)
+    """An analysis with other heatmaps; the nodules stay as they were found.
+
+    Raises
+    ------
+    InvalidInput : a method or target that there is not. Cancelled.
+    """
+    if not methods:
+        return replace(analysis, heatmaps={})
+    model, provenance, bundle = models.explained(target)
+    maps = ct_heatmaps(
+        volume, analysis.mask, analysis.pieces, methods, model=model, target=target, provenance=provenance,
+        bundle=bundle, progress=lambda stage, fraction: progress(stage, 0.9 + 0.1 * fraction), cancelled=cancelled,
+    )  # fmt: skip
+    return replace(analysis, heatmaps=maps)
 
 
 def _measured(
@@ -205,43 +240,6 @@ def _malignancy(mask: Array, hu: Array, spacing_mm: tuple[float, float, float], 
     plane, inside = np.pad(hu[k], 4, mode="edge"), np.pad(mask[k], 4)
     rows = features(plane, inside, (spacing_mm[1], spacing_mm[0]))[None]
     return float(models.malignancy.probability(rows)[0])
-
-
-def _heatmap(
-    method: str, volume: CTVolume, mask: LabelVolume, kept: Sequence[Candidate], models: CTModels, cancelled: Cancel
-) -> Optional[Heatmap]:
-    """All nodules' maps on one crop of the CT's grid, or None where there is no nodule."""
-    from .ct_attribution import grad_cam
-
-    parts = []
-    for label, piece in enumerate(kept, 1):
-        if cancelled():
-            raise Cancelled("The job was cancelled.", "")
-        around = piece.around
-        if around is None:  # outlined by hand: its own box is the prompt
-            low, high = ([float(getattr(s, end)) for s in piece.where] for end in ("start", "stop"))
-            box = Prompt(np.array(low), np.array(high) - 1)
-            around = neighbourhood(volume.voxels.shape, volume.spacing_mm, box)
-        own = mask.labels[around.where] == label
-        parts.append((around.where, grad_cam(models.network, volume.voxels, own, around, models.device)))
-    if not parts:
-        return None
-    low = [min(where[a].start for where, _ in parts) for a in range(3)]
-    high = [max(where[a].stop for where, _ in parts) for a in range(3)]
-    whole = np.zeros([b - a for a, b in zip(low, high)], np.float32)
-    for where, values in parts:
-        at = tuple(slice(s.start - a, s.stop - a) for s, a in zip(where, low))
-        np.maximum(whole[at], values, out=whole[at])
-    parameters = {
-        "layer": "upcat_2, the decoder at half resolution",
-        "scaling": "logit units, the same for all nodules; negative values cut",
-        "nodules": len(parts),
-        "prompt": "each nodule's own: the point or box it was outlined from",
-    }
-    return Heatmap(
-        whole, cropped_affine(volume.ijk_to_lps, low[::-1]), volume.series_uid, "radiology", method, "nodule",
-        models.provenance[0], parameters,
-    )  # fmt: skip
 
 
 def _result(volume: CTVolume, nodules: tuple[Nodule, ...], models: CTModels, notes: Sequence[str]) -> RadiologyResult:

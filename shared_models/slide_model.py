@@ -7,7 +7,8 @@ methods_of()        its heatmap methods, without loading it
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Optional, Protocol
 
 from .contract.provenance import Provenance
 from .contract.values import Array
@@ -37,15 +38,14 @@ class TileModel(Protocol):
         """float32 (n, 5 + k) of uint8 (n, h, w, 3) RGB: CLASSES, NaN outside the coverage, then ``other_classes``."""
         ...
 
-    def attribute(self, pixels: Array, method: str, target: str) -> Array:
-        """float32 (n, rows, columns): what each cell of a tile says for ``target``, a class of ours or of its own.
+    def maps(
+        self, pixels: Array, methods: Sequence[str], target: str, contrast: Optional[str] = None
+    ) -> dict[str, tuple[Array, dict[str, Any]]]:
+        """By method: float32 (n, rows, columns), what each cell of a tile says for ``target``; and how it was made.
 
-        Raises InvalidInput where the method or the class is not the model's.
+        ``target`` is a class of ours or of its own. With ``contrast``, what speaks for ``target`` rather than for it.
+        Raises InvalidInput where a method or a class is not the model's.
         """
-        ...
-
-    def heatmap_parameters(self, method: str) -> dict[str, str]:
-        """How the maps of attribute() were made, for the record."""
         ...
 
 

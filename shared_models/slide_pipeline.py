@@ -2,7 +2,6 @@
 
 SlideModel       the H&E tile model: probabilities (ONNX Runtime on the CPU, torch on a GPU) and attributions (torch)
 slide_result()   the slide as a whole, out of its tiles
-slide_heatmap()  one map over the slide, out of its tiles' maps
 
 How tiles become a slide. A slide is normal only if nearly all of it is: the slide's probability of cancer C is the
 mean of (1 - P(normal)) over its most suspicious tenth of tiles (at least three, where there are three). C is shared
@@ -15,23 +14,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 
 from .code_version import code_version
-from .contract.errors import InputTooLarge, InvalidInput, ModelUnavailable
+from .contract.errors import InvalidInput, ModelUnavailable
 from .contract.provenance import Provenance
-from .contract.results import METHODS, Heatmap, PathologyResult
+from .contract.results import METHODS, PathologyResult
 from .contract.values import CLASSES, Abstention, Array
 from .model_bundle import MODELS_ROOT, SLIDE_MODEL, Bundle
 from .stain import normaliser
 
 BUNDLE = SLIDE_MODEL
 ONNX, TORCH = "models/model.onnx", "models/model.pt"
-AVAILABLE = ("gradcam",)
-_MAX_CELLS = 64_000_000
+AVAILABLE = METHODS
 _SUSPICIOUS_SHARE, _SUSPICIOUS_LEAST = 0.1, 3
 
 
@@ -65,6 +64,7 @@ class SlideModel:
         if self._restain is not None:
             self.notes = (f"Each tile's stain was normalised first ({bundle.own['stain']['method']}).",)
         self._network: Any = None
+        self._explained: Any = None
         self._session: Any = None
         if device == "cpu":
             import onnxruntime
@@ -119,7 +119,10 @@ class SlideModel:
 
     def logits(self, pixels: Array) -> Array:
         """float32 (n, classes), of uint8 (n, h, w, 3); not yet divided by the temperature."""
-        fitting = self._fitting(pixels)
+        return self._unstained(self._fitting(pixels))
+
+    def _unstained(self, fitting: Array) -> Array:
+        """logits() of tiles that fit already and whose stain is left alone."""
         if not len(fitting):
             return np.empty((0, len(self.classes)), np.float32)
         answers = []
@@ -156,36 +159,30 @@ class SlideModel:
         """The same as probabilities(): there are no columns of other classes."""
         return self.probabilities(pixels)
 
-    def attribute(self, pixels: Array, method: str, target: str) -> Array:
-        """What each cell of a tile says for ``target``, in logit units.
-
-        Parameters
-        ----------
-        pixels : uint8 (n, h, w, 3)
-        method : one of AVAILABLE
-        target : one of ``classes``
-
-        Returns
-        -------
-        float32 (n, 7, 7), 0 or more
+    def maps(
+        self, pixels: Array, methods: Sequence[str], target: str, contrast: Optional[str] = None
+    ) -> dict[str, tuple[Array, dict[str, Any]]]:
+        """What each cell of a tile says for ``target``; see slide_attribution.tile_maps().
 
         Raises
         ------
-        InvalidInput : the method is not available, or the class is not assessed.
+        InvalidInput : a method that there is not, or a class that is not assessed.
         """
-        if method not in AVAILABLE:
-            known = "not available yet for slides" if method in METHODS else "not known"
-            raise InvalidInput(f"The method {method} is {known}.", f"Use {', '.join(AVAILABLE)}.")
-        if target not in self.classes:
-            raise InvalidInput(f"The model does not assess {target}.", f"Choose one of {', '.join(self.classes)}.")
-        from .slide_attribution import grad_cam
+        from .slide_attribution import explained, tile_maps
 
-        return grad_cam(self._torch(), self._fitting(pixels), self.classes.index(target))
+        for name in (target, *(() if contrast is None else (contrast,))):
+            if name not in self.classes:
+                known = ", ".join(self.classes)
+                raise InvalidInput(f"The model does not assess {name:.80}.", f"Choose one of {known}.")
+        if self._explained is None:
+            self._explained = explained(self._torch(), self.classes, self._unstained if self._session else None)
+        found = tile_maps(self._explained, self._fitting(pixels), methods, target, contrast)
+        return {name: (values, {**record, **self._trust(name)}) for name, (values, record) in found.items()}
 
-    def heatmap_parameters(self, method: str) -> dict[str, str]:
-        """How the maps of attribute() were made, for the record."""
-        scaling = "logit units, the same for all tiles; negative values cut"
-        return {"layer": "features before pooling", "scaling": scaling}
+    def _trust(self, method: str) -> dict[str, str]:
+        from .xai_figures import said_of
+
+        return said_of(self._bundle.folder, method)
 
 
 def slide_result(
@@ -256,44 +253,3 @@ def _counted(others: Array, names: tuple[str, ...]) -> tuple[str, ...]:
         return (f"Of {len(others)} tiles, {int((others[:, 0] >= 0.5).sum())} have {names[0]} at 0.5 or more.",)
     counted = Counter(names[place] for place in others.argmax(axis=1)).most_common(12)
     return (f"{len(others)} tiles by the model's own classes: {', '.join(f'{n} {c}' for n, c in counted)}.",)
-
-
-def slide_heatmap(
-    result: PathologyResult, maps: Array, method: str, target: str, provenance: Provenance, made: dict[str, str]
-) -> Heatmap:  # fmt: skip
-    """The tiles' maps put together on one grid.
-
-    Parameters
-    ----------
-    maps : float32 (n, rows, columns), of attribute(), in the order of the result's tiles
-    made : of the model's heatmap_parameters()
-
-    Returns
-    -------
-    Heatmap (rows, columns); 0 where there is no tile; overlapping tiles are averaged. Tiles are not stretched to their
-    own maximum, so they may be compared.
-
-    Raises
-    ------
-    InvalidInput : not one map per tile. InputTooLarge : the tiles lie too far apart for one grid.
-    """
-    count = len(result.origin_px)
-    if count == 0 or maps.ndim != 3 or len(maps) != count:
-        raise InvalidInput("There is not one map for each tile of the slide.", "Choose a slide with tissue.")
-    high, wide = maps.shape[1:]
-    cell = np.array([result.tile_px[0] / wide, result.tile_px[1] / high])
-    first = result.origin_px.min(axis=0)
-    places = np.rint((result.origin_px - first) / cell).astype(np.int64)
-    columns, rows = places.max(axis=0) + (wide, high)
-    if columns * rows > _MAX_CELLS:
-        raise InputTooLarge("The tiles lie too far apart for one map.", "Choose a smaller region.")
-    total = np.zeros((rows, columns), np.float32)
-    seen = np.zeros((rows, columns), np.uint16)
-    for values, (x, y) in zip(maps, places):
-        total[y : y + high, x : x + wide] += values
-        seen[y : y + high, x : x + wide] += 1
-    middle = first + cell / 2
-    matrix = np.array([[cell[0], 0.0, middle[0]], [0.0, cell[1], middle[1]], [0.0, 0.0, 1.0]])
-    parameters = {**made, "cells_per_tile": wide, "tiles": count}
-    values = (total / np.maximum(seen, 1)).astype(np.float32)
-    return Heatmap(values, matrix, result.slide_id, "pathology", method, target, provenance, parameters)

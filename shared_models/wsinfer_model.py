@@ -8,8 +8,8 @@ attribute()   how much the score of a class changes with each pixel, by gradient
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 import numpy as np
 
@@ -118,12 +118,17 @@ class WSInferModel:
         cells = torch.nn.functional.adaptive_avg_pool2d(strongest, GRID)[:, 0]
         return np.asarray(cells.detach().float().cpu().numpy(), dtype=np.float32)
 
-    def heatmap_parameters(self, method: str) -> dict[str, str]:
-        """How the maps of attribute() were made, for the record."""
-        return {
+    def maps(
+        self, pixels: Array, methods: Sequence[str], target: str, contrast: Optional[str] = None
+    ) -> dict[str, tuple[Array, dict[str, Any]]]:
+        """attribute() by each method, with how it was made; an added model explains one class alone."""
+        if contrast is not None:
+            raise InvalidInput("A model of others explains one class at a time.", "Leave out the contrast.")
+        made = {
             "input": "the tile's pixels, 0 to 1",
             "scaling": "slope of the score, largest channel, mean of a cell; the same for all tiles",
         }
+        return {method: (self.attribute(pixels, method, target), dict(made)) for method in methods}
 
     def _inputs(self, pixels: Array) -> Any:
         import torch

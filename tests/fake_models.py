@@ -7,7 +7,8 @@ What a CT job does is said by its series_uid, commands parted by spaces:
   die_once=FILE the same, unless FILE exists; FILE is made first
   fail          raise an exception that is none of ours
 What a call on tiles does is said by its brightest pixel: 251 ends the process, 250 takes 50 ms a call.
-Each call on tiles appends its number of tiles to the file that LUNGXAI_TEST_CALLS names, where it is set.
+Each call on tiles appends its number of tiles to the file that LUNGXAI_TEST_CALLS names, where it is set; each call that
+explains appends what it was asked for.
 """
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ class Analysis:
     heatmaps: dict[str, Heatmap]
 
 
+def called(what: str) -> None:
+    calls = os.environ.get("LUNGXAI_TEST_CALLS")
+    if calls:
+        with open(calls, "a") as file:
+            file.write(f"{what}\n")
+
+
 class FakeBackend:
     device = "cpu"
     problems: dict[str, Any] = {}
@@ -58,8 +66,10 @@ class FakeBackend:
 
     def analyse_ct(
         self, volume: CTVolume, *, points_lps_mm, boxes_lps_mm, explain, progress, cancelled, search=True,
-        corrected=None,
+        corrected=None, target="nodule", known=None,
     ) -> Analysis:  # fmt: skip
+        if explain or known is not None:
+            called(f"{'explain' if known else 'analyse'} {' '.join(explain)} {target}")
         for command in volume.series_uid.split():
             name, _, value = command.partition("=")
             if name == "sleep":
@@ -85,17 +95,14 @@ class FakeBackend:
         heatmaps = {
             method: Heatmap(
                 np.abs(volume.voxels) * np.float32(1.1), volume.ijk_to_lps, volume.series_uid, "radiology", method,
-                "malignancy", self.provenance, {"fake": True},
+                target, self.provenance, {"fake": True},
             )
             for method in explain
         }  # fmt: skip
         return Analysis(result, LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), heatmaps)
 
     def tile_answers(self, pixels: np.ndarray) -> np.ndarray:
-        calls = os.environ.get("LUNGXAI_TEST_CALLS")
-        if calls:
-            with open(calls, "a") as file:
-                file.write(f"{len(pixels)}\n")
+        called(str(len(pixels)))
         brightest = int(pixels.max())
         if brightest == 251:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -115,11 +122,16 @@ class FakeBackend:
             slide_id, mpp, tile_px, origin_px, answers, known, (self.provenance,), tile_quality=quality
         )
 
-    def slide_heatmap(self, method, result, pixels, *, progress, cancelled) -> Heatmap:
+    def slide_heatmaps(self, methods, result, pixels, *, target, contrast, progress, cancelled) -> dict[str, Heatmap]:
+        called(f"explain {' '.join(methods)}")
         values = pixels(0, len(result.origin_px)).mean(axis=(1, 2, 3), dtype=np.float32).reshape(1, -1)
-        return Heatmap(
-            values, np.eye(3), result.slide_id, "pathology", method, "adenocarcinoma", self.provenance, {"fake": True}
-        )
+        named = (target or "adenocarcinoma") + (f" rather than {contrast}" if contrast else "")
+        return {
+            method: Heatmap(
+                values, np.eye(3), result.slide_id, "pathology", method, named, self.provenance, {"fake": True}
+            )
+            for method in methods
+        }  # fmt: skip
 
 
 def load(models: Path, device: str, threads: int, slide_model: str = "", added: Path | None = None) -> FakeBackend:

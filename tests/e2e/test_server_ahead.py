@@ -14,7 +14,13 @@ ENDS_THE_WORKER, SLOW = 251, 250
 
 
 def calls(path: Path) -> list[int]:
-    return [int(line) for line in path.read_text().split()] if path.exists() else []
+    """Tiles of each call of the model."""
+    return [int(line) for line in path.read_text().splitlines() if line.isdecimal()] if path.exists() else []
+
+
+def explained(path: Path) -> list[str]:
+    """What each call that explains was asked for."""
+    return [line for line in path.read_text().splitlines() if not line.isdecimal()] if path.exists() else []
 
 
 @pytest.fixture
@@ -55,6 +61,47 @@ def test_the_same_slide_again_with_a_heatmap_is_not_classified_again(served) -> 
     assert sum(calls(path)) == 25 and client.heatmap(case_id, "pathology", "gradcam").values.size == 25
     table = client.pathology_result(case_id).tile_probabilities[:, 0]
     np.testing.assert_allclose(table, np.r_[np.full(20, 7), np.full(5, 9)] / 255, atol=1e-6)
+
+
+def test_heatmaps_that_were_made_are_not_made_again(served) -> None:
+    client, path = served
+    case_id = client.create_case()
+    client.put_tiles(case_id, tiles(4, 7))
+    client.wait(client.pathology(case_id, "s", ("gradcam",)))
+    client.wait(client.pathology(case_id, "s", ("gradcam", "occlusion")))
+    client.wait(client.pathology(case_id, "s", ("gradcam",), target="normal"))
+    client.wait(client.pathology(case_id, "s", ("gradcam",), target="normal", contrast="squamous_cell"))
+    assert client.heatmap(case_id, "pathology", "gradcam").target == "normal rather than squamous_cell"
+    client.wait(client.pathology(case_id, "s", ("gradcam",)))
+    assert client.heatmap(case_id, "pathology", "gradcam").target == "adenocarcinoma"
+    assert explained(path) == ["explain gradcam", "explain occlusion", "explain gradcam", "explain gradcam"]
+
+
+def test_a_ct_that_was_searched_is_only_explained_the_second_time(served) -> None:
+    client, path = served
+    case_id, sha, other = client.create_case(), client.put_volume(ct("quick")), client.put_volume(ct("quick", 1))
+    client.wait(client.radiology(case_id, sha, explain=("gradcam",)))
+    client.wait(client.radiology(case_id, sha, explain=("gradcam", "occlusion"), target="malignancy"))
+    assert client.heatmap(case_id, "radiology", "occlusion").target == "malignancy"
+    client.wait(client.radiology(case_id, sha, explain=("gradcam",)))
+    assert client.heatmap(case_id, "radiology", "gradcam").target == "nodule"
+    client.wait(client.radiology(case_id, sha, [(0, 0, 0)], explain=("gradcam",)))
+    client.wait(client.radiology(case_id, other, explain=("gradcam",)))
+    assert explained(path) == [
+        "analyse gradcam nodule", "explain gradcam occlusion malignancy", "explain  nodule", "analyse gradcam nodule",
+        "analyse gradcam nodule",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(
+        client.heatmap(case_id, "radiology", "gradcam").values, np.abs(ct("quick", 1).voxels) * np.float32(1.1)
+    )
+
+
+@pytest.mark.parametrize("body", [{"target": "lobe"}, {"target": 3}])
+def test_a_target_that_there_is_not_is_refused(served, body) -> None:
+    client, _ = served
+    sha, case_id = client.put_volume(ct("quick")), client.create_case()
+    with pytest.raises(errors.InvalidInput):
+        client.radiology(case_id, sha, **body)
 
 
 def test_a_tile_sent_twice_keeps_its_first_answer(served) -> None:

@@ -18,7 +18,7 @@ from qupath_bridge.heatmap_tiff import BLOCK_PX, write_heatmap_tiff
 from shared_models.contract.colours import heat_colour
 from shared_models.contract.errors import InputTooLarge, InvalidInput, ServerError
 from shared_models.contract.results import Heatmap
-from shared_models.slide_pipeline import slide_heatmap
+from shared_models.slide_heatmaps import slide_heatmap
 from shared_models.slide_reader import open_slide
 
 WHITE = (255, 255, 255)

@@ -14,7 +14,8 @@ pytest.importorskip("openslide")
 pytest.importorskip("scipy")
 
 from shared_models.model_bundle import MODELS_ROOT  # noqa: E402
-from shared_models.slide_pipeline import BUNDLE, SlideModel, slide_heatmap, slide_result  # noqa: E402
+from shared_models.slide_heatmaps import slide_heatmap  # noqa: E402
+from shared_models.slide_pipeline import BUNDLE, SlideModel, slide_result  # noqa: E402
 from shared_models.slide_reader import open_slide  # noqa: E402
 from shared_models.slide_tiles import tissue_grid, tissue_tiles  # noqa: E402
 from shared_models.slide_tissue import tissue_mask  # noqa: E402
@@ -170,4 +171,4 @@ def test_onnx_agrees_with_torch_and_cells_sum_to_the_logit(model) -> None:
     p = model.probabilities(pixels)
     assert np.isnan(p[:, 2:4]).all() and np.nansum(p, axis=1) == pytest.approx(1, abs=1e-5)
     with pytest.raises(InvalidInput):
-        model.attribute(pixels, "gradcam", "large_cell")
+        model.maps(pixels, ["gradcam"], "large_cell")
