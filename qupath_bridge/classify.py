@@ -53,6 +53,8 @@ class Request:
     tile_um : side of the tiles that are drawn; None is the model's field
     overlap : share by which they overlap, 0 to below 0.9
     model : name of the slide model that has to run; None takes the server's
+    target, contrast : class that heatmaps explain, and one that is taken off it; None as Client.pathology() says
+    case_stays : the server keeps the case when the command has ended, so that QuPath's scripts can ask for it
     """
 
     region: str = "tissue"
@@ -64,6 +66,9 @@ class Request:
     tile_um: Optional[float] = None
     overlap: float = 0.0
     model: Optional[str] = None
+    target: Optional[str] = None
+    contrast: Optional[str] = None
+    case_stays: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,8 @@ def classify_image(
         path, model = slide_path(backend.project, image), pathology_model(client, request.model)
         area = _area(target, image, request.region)
         tiles_key = _tiles_key(path, slide, request, model, area)
-        key = _hashed([tiles_key, target.kind, sorted(request.explain), request.synthetic])
+        shown = [sorted(request.explain), request.target, request.contrast, request.synthetic]
+        key = _hashed([tiles_key, target.kind, *shown])
         before: Any = read_state(state_file).get(image.entry_id)
         before = before if isinstance(before, dict) and before.get("tiles") == tiles_key else {}
         before = before if request.case_id in (None, before.get("case")) else {}
@@ -200,7 +206,9 @@ def classify_image(
                 before = before if before.get("case") == case_id else {}
                 least = 0.0 if request.region == "whole" else LEAST_QUALITY
                 sent = send(client, case_id, slide.slide_id, reopen, grid, model, before, progress, bar, least)
-                job = client.pathology(case_id, slide.slide_id, request.explain, grid.tile_px)
+                job = client.pathology(
+                    case_id, slide.slide_id, request.explain, grid.tile_px, request.target, request.contrast
+                )
                 begun = time.monotonic()
                 client.wait(job, lambda p: bar.update(*_stage(p.stage or p.state, p.fraction, grid.count, begun)))
         except KeyboardInterrupt:
@@ -216,7 +224,7 @@ def classify_image(
     heatmaps = [client.heatmap(case_id, "pathology", method) for method in request.explain]
     whole = slide_geojson(
         result, heatmaps, slide_mpp=level0_mpp, parameters=parameters, synthetic=request.synthetic,
-        step_px=grid.step_px, drawn_px=grid.drawn_px, case_id=case_id,
+        step_px=grid.step_px, drawn_px=grid.drawn_px, case_id=case_id if request.case_stays else None,
     )  # fmt: skip
     written = [target.write_run(image, run, whole)]
     for heatmap in heatmaps:

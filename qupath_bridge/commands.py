@@ -97,6 +97,10 @@ def register(subparsers: Any) -> None:
         "--explain", action="append", choices=METHODS, default=[], metavar="METHOD",
         help=f"heatmap, may be repeated: {', '.join(METHODS)}",
     )  # fmt: skip
+    classify.add_argument(
+        "--target", metavar="CLASS", help="what heatmaps explain; the class that the slide shows most of unless given"
+    )
+    classify.add_argument("--contrast", metavar="CLASS", help="what speaks for --target rather than for this class")
     classify.add_argument("--case", metavar="ID", help="case of the server that --server names")
     classify.add_argument("--mpp", type=float, metavar="UM", help="micrometres per pixel, where the project has none")
     classify.add_argument(
@@ -249,7 +253,7 @@ def _classify(given: argparse.Namespace) -> int:
     images = backend.images() if given.all else (chosen(backend.images(), given.image),)
     request = Request(
         given.region, tuple(dict.fromkeys(given.explain)), given.mpp, given.case, given.synthetic, given.again,
-        given.tile_um, given.overlap, given.model,
+        given.tile_um, given.overlap, given.model, given.target, given.contrast, bool(given.server),
     )  # fmt: skip
     target = backend if given.dry_run else opened_target(given.backend, backend)
     backend.prepared()

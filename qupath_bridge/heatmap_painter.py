@@ -40,10 +40,15 @@ class Painter:
             raise InvalidInput("The heatmap does not lie along the slide's axes.", "Compute it again.")
         self.cell_px = (float(m[0, 0]), float(m[1, 1]))
         self.first_px = (float(m[0, 2] - m[0, 0] / 2), float(m[1, 2] - m[1, 1] / 2))
-        self.top = float(heatmap.values.max())
+        self.signed = bool(heatmap.values.min() < 0)
+        self.top = float(np.abs(heatmap.values).max())
         self._values = heatmap.values
         self._there = heatmap.values != 0 if tiles is None else self._covered(tiles)
-        self.palette = np.array([heat_colour(k / (_SHADES - 1)) for k in range(_SHADES)] + [(255, 255, 255)], np.uint8)
+        # What speaks against the target has the upper half of the shades, where there is such a thing.
+        self._own = _SHADES // 2 if self.signed else _SHADES
+        ramp = [heat_colour(k / (self._own - 1)) for k in range(self._own)]
+        against = [heat_colour(k / (self._own - 1), against=True) for k in range(_SHADES - self._own)]
+        self.palette = np.array([*ramp, *against, (255, 255, 255)], np.uint8)
 
     def _covered(self, tiles: PathologyResult) -> Array:
         """Which cells have their centre in a tile, bool (rows, columns)."""
@@ -75,7 +80,8 @@ class Painter:
             total, count = (
                 np.add.reduceat(np.add.reduceat(a, down, axis=0), across, axis=1) for a in (values, there.astype(int))
             )
-            share = np.clip(total / np.maximum(count, 1) / (self.top if self.top > 0 else 1.0), 0, 1)
-            own = np.rint(share * (_SHADES - 1)).astype(np.uint8)
+            share = np.clip(total / np.maximum(count, 1) / (self.top if self.top > 0 else 1.0), -1, 1)
+            own = np.rint(np.abs(share) * (self._own - 1)).astype(np.uint8)
+            own[share < 0] += np.uint8(self._own)
             answer[first : first + at_once] = np.where(count > 0, own, EMPTY)
         return answer

@@ -28,6 +28,7 @@ import numpy as np
 
 from shared_models.contract.colours import METHOD_LABELS, heat_colour
 from shared_models.contract.errors import InputTooLarge, InvalidInput, ServerError
+from shared_models.contract.heatmap_words import trust
 from shared_models.contract.results import Heatmap, PathologyResult
 from shared_models.contract.values import Array
 
@@ -79,7 +80,7 @@ def write_heatmap_tiff(
     # Made anew under a name of its own, so that nothing that lies there already is written through.
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        _write(part, painter, (width, height), slide_mpp, _said(heatmap, painter.top, synthetic))
+        _write(part, painter, (width, height), slide_mpp, _said(heatmap, painter, synthetic))
         os.replace(part, target)
     except OSError as fault:
         why = f"{target.name} could not be written: {fault.strerror or fault}."
@@ -89,15 +90,19 @@ def write_heatmap_tiff(
             part.unlink(missing_ok=True)
 
 
-def _said(heatmap: Heatmap, top: float, synthetic: bool) -> tuple[str, str]:
+def _said(heatmap: Heatmap, painter: Painter, synthetic: bool) -> tuple[str, str]:
     """Name and description, for the OME-XML."""
-    by, method = heatmap.provenance, METHOD_LABELS[heatmap.method]
+    by, method, top = heatmap.provenance, METHOD_LABELS[heatmap.method], painter.top
     ends = [f"RGB {heat_colour(share)} is {share * top:.6g}" for share in (0.0, 0.5, 1.0)]
+    if painter.signed:
+        ends += [f"RGB {heat_colour(share, against=True)} is {-share * top:.6g}" for share in (0.5, 1.0)]
     lines = [
         f"{method} of {heatmap.target} on {heatmap.source_id}. {NOTICE}",
         *(["SYNTHETIC: the slide is drawn or composed."] if synthetic else []),
         f"Model {by.model_id}, weights sha256 {by.weights_sha256}, code {by.code_version}.",
-        f"Colours are viridis from 0 to the map's maximum, {top:.6g}: {'; '.join(ends)}. White: no tile.",
+        f"Colours are viridis from 0 to the map's maximum, {top:.6g}: {'; '.join(ends)}. White: no tile."
+        + (" Purples: what speaks against the target." if painter.signed else ""),
+        f"How far to trust it: {trust(heatmap)}.",
         f"Parameters: {json.dumps(dict(heatmap.parameters), sort_keys=True)}",
     ]
     return f"LungXAI {method} of {heatmap.target} ({label(synthetic)})", "\n".join(lines)

@@ -22,10 +22,10 @@ from .code_version import code_version
 from .contract.errors import Cancelled, InvalidInput
 from .contract.provenance import Provenance
 from .contract.results import CT_TARGETS, METHODS, Heatmap, LabelVolume, Nodule, RadiologyResult
-from .contract.values import CLASSES, Abstention, Array, CTVolume
+from .contract.values import CLASSES, Abstention, CTVolume
 from .ct_heatmaps import ct_heatmaps
 from .ct_lungs import lungs, midline_mm, side_of
-from .ct_malignancy import MalignancyModel, features
+from .ct_malignancy import MalignancyModel
 from .ct_nodules import Candidate, axes_mm, handmade, prompt_of
 from .ct_search import outlined, searched
 from .geometry import index_to_lps
@@ -207,7 +207,7 @@ def _measured(
         if own.sum() < 0.5 * piece.mask.sum():
             continue
         taken[piece.where] |= own
-        found.append((piece, own, _malignancy(own, volume.voxels[piece.where], volume.spacing_mm, models)))
+        found.append((piece, own, models.malignancy.of_nodule(volume.voxels, piece.where, own, volume.spacing_mm)))
     found.sort(key=lambda f: (-f[2], -int(f[1].sum())))
     labels = np.zeros(volume.voxels.shape, np.uint8)
     nodules = []
@@ -232,14 +232,6 @@ def _measured(
         )
     kept = tuple(piece for piece, _, _ in found[:255])
     return LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), tuple(nodules), kept
-
-
-def _malignancy(mask: Array, hu: Array, spacing_mm: tuple[float, float, float], models: CTModels) -> float:
-    k = int(np.argmax(mask.sum(axis=(1, 2))))
-    # Room for the rim that the features look at.
-    plane, inside = np.pad(hu[k], 4, mode="edge"), np.pad(mask[k], 4)
-    rows = features(plane, inside, (spacing_mm[1], spacing_mm[0]))[None]
-    return float(models.malignancy.probability(rows)[0])
 
 
 def _result(volume: CTVolume, nodules: tuple[Nodule, ...], models: CTModels, notes: Sequence[str]) -> RadiologyResult:
