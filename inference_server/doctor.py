@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from shared_models.contract.errors import LungXAIError
-from shared_models.model_bundle import Bundle
+from shared_models.model_bundle import Bundle, slide_folder
 
 from .settings import Settings
 
@@ -68,6 +68,8 @@ def examine(settings: Settings) -> list[Finding]:
         _qupath(os.environ.get("PAQUO_QUPATH_DIR")),
         _device(settings),
         *_models(settings.models),
+        *(_models(settings.added_models) if any(settings.added_models.glob("*/configs/metadata.json")) else ()),
+        _slide_model(settings),
         *_folder(settings.data_dir),
         _port(settings),
     ]
@@ -157,6 +159,15 @@ def _models(root: Path) -> Iterator[Finding]:
         yield Finding(
             f"model {folder.name}", True, f"{bundle.model_id}, sha256 {bundle.weights_sha256[:16]}, knows {coverage}"
         )
+
+
+def _slide_model(settings: Settings) -> Finding:
+    """Whether the model that slides go to is there."""
+    try:
+        folder = slide_folder(settings.slide_model, settings.models, settings.added_models)
+    except LungXAIError as fault:
+        return Finding("slide model", False, fault.message, fault.remedy)
+    return Finding("slide model", True, f"{settings.slide_model}, from {folder.parent}")
 
 
 def _folder(data_dir: Path) -> Iterator[Finding]:

@@ -282,7 +282,7 @@ def _one(
 
     if given.dry_run:
         plan = planned(backend, image, request, pathology_model(client, request.model))
-        mm2 = plan.grid.count * plan.side_um**2 / 1e6
+        mm2 = plan.grid.count * (plan.grid.step_px[0] * plan.mpp) ** 2 / 1e6  # where tiles overlap, once
         print(f"{image.name}: {plan.grid.count} tiles of {plan.side_um:.0f} µm ({mm2:.2f} mm2) from {plan.path}")
         return
     done = classify_image(backend, image, request, client, target)
@@ -299,6 +299,12 @@ def _one(
     said = backend.metadata(image)
     for key in [k for k in said if k.startswith("LungXAI P(")]:
         print(f"  {key.removeprefix('LungXAI ')}: {said[key]}")
+    others = done.result.other_probabilities
+    if others is not None:
+        for name, mean in zip(done.result.other_classes, others.mean(axis=0)):
+            print(f"  mean P({name}): {mean:.4f} (a class of the model's own)")
+    if done.result.abstention is not None:
+        print(f"  {done.result.abstention.reason}")
     _say_steps([*done.written[0].steps, *(done.written[-1].steps if len(done.written) > 1 else ())])
 
 
