@@ -33,8 +33,8 @@ from .report_fusion import clinical_words, fusion_values
 from .report_heatmaps import map_words
 
 MOST_NODULES = 5
-# Of a map's strongest value; a picture with less of it shows next to nothing, and says so.
-_WEAK = 0.1
+# Of a map's strongest value: with less of it a picture shows next to nothing, and says so, or is left out.
+_WEAK, _NOTHING = 0.1, 0.01
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -106,6 +106,7 @@ def _ct(
             "malignancy": percent(nodule.malignancy),
             "place": f"{x:.0f}, {y:.0f}, {z:.0f}",
             "images": [],
+            "not_here": [],
         }
         if volume is not None and len(rows) < MOST_NODULES:
             crop = pictures.crop_of(volume, nodule)
@@ -118,9 +119,12 @@ def _ct(
                 (key, f"Enlarged axial CT of {where}, outlined", "Outline of the segmentation", None),
             ]
             for words, values, top in whole:
-                uri = pictures.data_uri(pictures.overlay(volume, values, top, crop))
                 share = pictures.strongest(values, crop) / max(top, 1e-12)
-                here = "" if share >= _WEAK else f"Here it has at most {percent(share)} of its strongest value."
+                if share < _NOTHING:
+                    entry["not_here"].append(words)
+                    continue
+                uri = pictures.data_uri(pictures.overlay(volume, values, top, crop))
+                here = "" if share >= _WEAK else f"Here it reaches {percent(share)} of its strongest value."
                 entry["images"].append((uri, f"Heatmap {words.title} over {where}", here, words))
         rows.append(entry)
     middle = None

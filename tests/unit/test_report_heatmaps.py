@@ -70,11 +70,15 @@ def test_what_speaks_against_is_never_left_out() -> None:
 
 def test_a_picture_that_the_map_does_not_reach_says_so() -> None:
     [caption] = captions(whole_page(ct_heatmaps={"gradcam": signed()}))
-    assert "Here it has" not in caption
+    assert "Here it reaches" not in caption
     elsewhere = np.zeros((5, 11, 11), np.float32)
     elsewhere[0, 5, 5], elsewhere[2, 5, 5] = 1.0, -0.03  # the nodule's slice is the third one
     [caption] = captions(whole_page(ct_heatmaps={"gradcam": dataclasses.replace(signed(), values=elsewhere)}))
-    assert "Here it has at most 3 % of its strongest value." in caption
+    assert "Here it reaches 3 % of its strongest value." in caption
+    elsewhere[2, 5, 5] = 0.0
+    far = dataclasses.replace(signed(), values=elsewhere, parameters={SANITY: FAILED})
+    text = whole_page(ct_heatmaps={"gradcam": far})
+    assert not captions(text) and "Grad-CAM: malignancy: nothing of this heatmap lies here" in text and FAILS in text
 
 
 @pytest.mark.parametrize("against", [False, True])
