@@ -13,9 +13,10 @@ from typing import Any, Callable
 
 import numpy as np
 
+from shared_models.contract.heatmap_words import AGAINST, FAILED
 from shared_models.contract.values import ClinicalFields
 
-from . import corrections, heatmaps, jobs, nodules, record, results, samples, server_connection
+from . import corrections, heat_labels, heatmaps, jobs, nodules, record, results, samples, server_connection
 from .batch import chosen
 from .logics import SceneLogics
 from .practice_server import Behaviour, PracticeServer
@@ -34,22 +35,25 @@ def run(logics: SceneLogics) -> Iterator[str]:
     volume = volume_of(node)
     assert np.array_equal(volume.voxels, samples.phantom().voxels), "voxels of the node differ from what was drawn"
     assert node in chosen(logics.scene), "the CT is not offered for analysis"
-    with PracticeServer() as server:
+    with PracticeServer(Behaviour(signed=True, sanity=FAILED)) as server:
         address = Address(server.url, server.token)
         yield "test the connection"
         assert server_connection.test_connection(server.url, server.token).kind == "ready"
         assert server_connection.test_connection(server.url, "wrong").kind == "wrong_token"
         yield "analyse the CT"
         point = samples.NODULES[0][0]
-        question = jobs.Question("selftest", True, (point,), (), ("gradcam", "occlusion"))
+        question = jobs.Question("selftest", True, (point,), (), ("gradcam", "occlusion"), "nodule")
         cases = _done(lambda: jobs.analyse(address, volume_of(node), question))
         nodes = results.import_case(logics, node, cases[0])
         yield "look at the results"
-        assert set(nodes.heatmaps) == {("gradcam", "malignancy"), ("occlusion", "malignancy")}
+        sides = ("nodule", f"{AGAINST}nodule")
+        assert set(nodes.heatmaps) == {(method, side) for method in ("gradcam", "occlusion") for side in sides}
+        assert all(heat_labels.fails(node) for node in nodes.heatmaps.values()), "a failed sanity check is not said"
         found = record.radiology_of(nodes.record).nodules
         assert nodes.table.GetNumberOfRows() == len(found) == 1
         assert np.linalg.norm(np.subtract(found[0].centre_lps_mm, point)) < 3.0, "the nodule is not where it was drawn"
-        heatmaps.show(logics, nodes, ("occlusion", "malignancy"), 0.5, 0.2)
+        heatmaps.show(logics, nodes, ("occlusion", sides[1]), 0.5, 0.2)
+        heatmaps.compare(logics, nodes, ("occlusion", sides[0]), ("occlusion", sides[1]), 0.5)
         nodules.jump_to(logics, nodes, 0)
         yield "correct and classify again"
         labels = corrections.corrected_labels(nodes)
