@@ -41,7 +41,8 @@ class HookCam:
         self.score(x).sum().backward()
         a, g = self.seen.detach(), self.back
         if plus_plus:
-            below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
+            # As ours, features below 0 (LeakyReLU, in the nodule network) do not count, or the sum could be 0.
+            below = 2 * g**2 + a.clamp_min(0).sum((2, 3), keepdim=True) * g**3
             weights = (g**2 / (below + 1e-9) * g.clamp_min(0)).sum((2, 3), keepdim=True)
         else:
             weights = g.mean((2, 3), keepdim=True)
