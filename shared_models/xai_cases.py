@@ -2,7 +2,7 @@
 
 tile_cases()        real H&E tiles, one of a source field, each explained for the class that the model gives it
 Slice               one nodule on one axial slice, with the reader's mask and the one that is segmented from a point
-lidc_slices()       real nodules, one of a patient
+lidc_slices()       real nodules; of each patient the first that suits is taken
 phantom_slices()    SYNTHETIC nodules with their exact masks
 malignancy_cases()  of slices whose nodule the network calls malignant
 nodule_cases()      of slices, for the segmentation's logits over the nodule that it found
@@ -104,13 +104,13 @@ def _slice(network: Any, hu: Array, reader: Array, pixel_mm: tuple[float, float]
 
 
 def lidc_slices(data_root: Path, split: str, network: Any, seed: int) -> Iterator[Slice]:
-    """Real nodules, one of a patient, in an order drawn from ``seed``; those that are not recognised are left out."""
+    """Real nodules in an order drawn from ``seed``; those that are not recognised at their point are left out."""
     from . import ct_data
 
     if not (data_root / ct_data.SLICES).is_dir():
         return
     data = ct_data.slices(data_root, split)
-    for index in _in_turn(np.zeros(len(data.rows)), data.patients, len(data.rows), seed):
+    for index in np.random.default_rng(seed).permutation(len(data.rows)):
         pixel = float(data.pixel_mm[index])
         one = _slice(network, data.hu[index], data.mask[index], (pixel, pixel), str(data.patients[index]))
         if one is not None:
@@ -138,8 +138,13 @@ def phantom_slices(network: Any, seed: int) -> Iterator[Slice]:
                 yield one
 
 
+def _of_new_groups(slices: Iterator[Slice], cases: list[Case]) -> Iterator[Slice]:
+    """Those of whose group there is no case yet; ``cases`` grows meanwhile."""
+    return (one for one in slices if all(one.group != case.group for case in cases))
+
+
 def malignancy_cases(slices: Iterator[Slice], network: Any, count: int) -> list[Case]:
-    """The first ``count`` nodules whose malignant logit is over 0; of others there is nothing to explain away."""
+    """``count`` nodules whose malignant logit is over 0, of a patient one; of others there is nothing to explain away."""
     import torch
 
     from .ct_malignancy_network import GRID_MM, MALIGNANT, inputs
@@ -150,7 +155,7 @@ def malignancy_cases(slices: Iterator[Slice], network: Any, count: int) -> list[
         return answer
 
     cases: list[Case] = []
-    for one in slices:
+    for one in _of_new_groups(slices, cases):
         seen, grid = inputs(one.hu, one.found, one.pixel_mm)
         mask = grid.sampled(one.reader, "constant") >= 0.5
         picture = seen[0].numpy()
@@ -162,13 +167,13 @@ def malignancy_cases(slices: Iterator[Slice], network: Any, count: int) -> list[
 
 
 def nodule_cases(slices: Iterator[Slice], network: Any, count: int) -> list[Case]:
-    """The first ``count`` nodules; the score is the mean probability over what was found."""
+    """``count`` nodules, of a patient one; the score is the mean probability over what was found."""
     import torch
 
     from .ct_network import inputs
 
     cases: list[Case] = []
-    for one in slices:
+    for one in _of_new_groups(slices, cases):
         planes, asked = one.around.axial(one.hu[None], np.array([0]))
         region, mask = (one.around.planes(m[None])[0].numpy() >= 0.5 for m in (one.found, one.reader))
         if not (region.any() and mask.any()):

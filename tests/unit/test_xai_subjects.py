@@ -54,6 +54,7 @@ def test_real_nodules_are_outlined_by_the_network_and_compared_with_the_reader(r
 
     slices = list(islice(xai_cases.lidc_slices(real_data, "val", network, seed=0), 3))
     assert len({one.group for one in slices}) == 3
+    assert len(xai_cases.nodule_cases(iter([slices[0]] * 3), network, 3)) == 1  # of a patient one
     assert all((one.found & one.reader).any() and not np.array_equal(one.found, one.reader) for one in slices)
     cases = xai_cases.nodule_cases(iter(slices), network, 2)
     assert len(cases) == 2
