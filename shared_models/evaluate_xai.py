@@ -115,9 +115,11 @@ def _best(measure: str, measures: Mapping[str, Any], tests: Mapping[str, Mapping
     )  # fmt: skip
     return {
         "method": best,
+        "tied": [m for m in measures if m not in (best, *FLOORS)
+                 and measures[m][measure]["value"] == measures[best][measure]["value"]],
         "beats": [other for other, p in tests[best].items() if p <= LEVEL and better(best, other)],
         "below": [other for other in FLOORS if better(other, best)],
-    }
+    }  # fmt: skip
 
 
 def evaluate_xai(

@@ -144,7 +144,7 @@ def _of_new_groups(slices: Iterator[Slice], cases: list[Case]) -> Iterator[Slice
 
 
 def malignancy_cases(slices: Iterator[Slice], network: Any, count: int) -> list[Case]:
-    """``count`` nodules whose malignant logit is over 0, of a patient one; of others there is nothing to explain away."""
+    """``count`` nodules whose malignant logit is over 0, of a patient one; in others there is nothing to explain."""
     import torch
 
     from .ct_malignancy_network import GRID_MM, MALIGNANT, inputs

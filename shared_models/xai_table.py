@@ -58,7 +58,7 @@ def _subject(name: str, subject: Mapping[str, Any]) -> str:
         best = subject["best"][measure]
         below = f", below {' and '.join(best['below'])}" if best["below"] else ""
         beats = f", beats {', '.join(best['beats'])}" if best["beats"] else ", beats none provably"
-        lines.append(f"{'' if measure != measures[0] else chr(10)}- {measure}: {best['method']}{beats}{below}")
+        lines.append(f"{'' if measure != measures[0] else chr(10)}- {measure}: {' and '.join([best['method'], *best['tied']])}{beats}{below}")
     return "\n".join(lines) + "\n"
 
 
@@ -66,7 +66,7 @@ def _cell(method: str, measure: str, found: Mapping[str, Any], subject: Mapping[
     value, (low, high) = found["value"], found["ci95"]
     best = subject["best"][measure]
     text = f"{value:.2f}"
-    if method == best["method"]:
+    if method in (best["method"], *best["tied"]):
         text = f"**{text}**" + ("!" if best["below"] else "")
     tests = subject["tests"][measure].get(method, {})
     sign = 1 if MEASURES[measure] else -1

@@ -94,6 +94,7 @@ def test_the_evaluation_names_the_best_and_what_it_beats(found: dict) -> None:
     assert set(found["measures"]) == {"gradcam", "saliency", "occlusion", *faithfulness.FLOORS}
     best = found["best"]["insertion_mean"]
     assert best["method"] == "gradcam" and set(best["beats"]) == set(faithfulness.FLOORS) and not best["below"]
+    assert not best["tied"] and found["best"]["pointing_game"]["method"] == "gradcam"
     value = found["measures"]["gradcam"]["insertion_mean"]
     assert value["ci95"][0] <= value["value"] <= value["ci95"][1] and value["ci95"][0] < value["ci95"][1]
     tests = found["tests"]["deletion_mean"]
