@@ -137,6 +137,8 @@ def test_it_is_saved_and_found_again(logics, complaints, reload, nodes) -> None:
     for key, node in after.heatmaps.items():
         assert (heat_labels.caption(node), heatmaps.legend_of(node).GetTitleText()) == said[key]
         assert heat_labels.fails(node) == (key != PLAIN)
+        words = heatmaps.legend_of(node).GetTitleTextProperty()
+        assert (words.GetColor()[2] < 0.9) == (key != PLAIN) and words.GetBackgroundOpacity() == pytest.approx(0.6)
         side = node.GetDisplayNode().GetColorNode().GetAttribute(HEAT_ATTRIBUTE)
         assert side == ("against" if key == AGAINST else "1")
     [kept] = [n for n in naming.nodes_of_case(logics.scene, after.case_id, "blend") if n.IsA("vtkMRMLVolumeNode")]
