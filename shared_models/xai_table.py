@@ -58,7 +58,8 @@ def _subject(name: str, subject: Mapping[str, Any]) -> str:
         best = subject["best"][measure]
         below = f", below {' and '.join(best['below'])}" if best["below"] else ""
         beats = f", beats {', '.join(best['beats'])}" if best["beats"] else ", beats none provably"
-        lines.append(f"{'' if measure != measures[0] else chr(10)}- {measure}: {' and '.join([best['method'], *best['tied']])}{beats}{below}")
+        names = " and ".join([best["method"], *best["tied"]])
+        lines.append(f"{'' if measure != measures[0] else chr(10)}- {measure}: {names}{beats}{below}")
     return "\n".join(lines) + "\n"
 
 
