@@ -1,0 +1,328 @@
+"""One tile or one nodule through a server, explained by several methods, as a client: a figure and its numbers out.
+
+Asked             which methods, which class, against which
+tile_of_picture() a picture as one tile of the model
+tile_of_slide()   the tile around a place of a slide
+explain_tile(), explain_nodule()   -> Explained
+Explained         the figure's parts, and the record of every number; picture() draws, record is JSON
+
+No file's name goes into a figure or a record: names of files often name patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from shared_models.contract.client import Client
+from shared_models.contract.colours import CLASS_LABELS
+from shared_models.contract.errors import InvalidInput, ModelUnavailable
+from shared_models.contract.heatmap_words import SANITY, target_words, trust
+from shared_models.contract.jsonforms import to_json
+from shared_models.contract.results import CT_TARGETS, METHODS, Heatmap, PathologyResult
+from shared_models.contract.values import CLASSES, Array, SlideTiles
+from shared_models.explain_figure import NOTICE, Panel, Subject, figure
+
+from .explain_nodule import cropped, found_nodule, read_around
+from .progress import ProgressBar
+
+_GLASS = 0.9  # a tile with more of it than this is not worth explaining
+_MOST_NAMED = 6
+_LEAST_FIELD = 0.95  # of the model's field that a picture must show
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be explained.
+
+    Parameters
+    ----------
+    methods : of METHODS; empty takes all that the model has
+    target : a class of a tile, or of CT_TARGETS; None: the predicted class, or the nodule
+    contrast : a second class of a tile
+    synthetic : what is sent is drawn or composed
+    """
+
+    methods: tuple[str, ...] = ()
+    target: Optional[str] = None
+    contrast: Optional[str] = None
+    synthetic: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """One tile: SlideTiles of one, its side in level-0 pixels, and what is said of it.
+
+    Parameters
+    ----------
+    width_um : None where the size of a pixel is not known
+    """
+
+    tiles: SlideTiles
+    side_px: float
+    width_um: Optional[float]
+    said: str
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """The parts of a figure, and its record."""
+
+    subject: Subject
+    panels: tuple[Panel, ...]
+    record: dict[str, Any]
+
+    def picture(self) -> Array:
+        """uint8 (rows, columns, 3)."""
+        return figure(self.subject, self.panels)
+
+
+# --- what the model is asked
+
+
+def model_of(client: Client, modality: str) -> Mapping[str, Any]:
+    """What the server says of its model for slides, or of that for CT.
+
+    Raises
+    ------
+    ModelUnavailable : it has none.
+    """
+    found: Optional[Mapping[str, Any]] = next((m for m in client.info()["models"] if m["modality"] == modality), None)
+    if found is None or (modality == "pathology" and "tile_px" not in found):
+        what = "slides" if modality == "pathology" else "CT"
+        raise ModelUnavailable(f"The server has no model for {what}.", "Run `lungxai doctor` where it runs.")
+    return found
+
+
+def checked(asked: Asked, model: Mapping[str, Any]) -> tuple[str, ...]:
+    """The methods, in the order of METHODS.
+
+    Raises
+    ------
+    InvalidInput : a method or class that the model has not.
+    """
+    has = [method for method in METHODS if method in model.get("methods", METHODS)]
+    lacking = [method for method in asked.methods if method not in has]
+    if lacking or not has:
+        raise InvalidInput(
+            f"The model {model['model_id']} cannot be explained by {', '.join(lacking) or 'any method'}.",
+            f"Its methods: {', '.join(has)}." if has else "Choose another model.",
+        )
+    tile = model["modality"] == "pathology"
+    known = [*model["coverage"], *model.get("other_classes", ())] if tile else list(CT_TARGETS)
+    for name in (asked.target, asked.contrast if tile else None):
+        if name is not None and name not in known:
+            raise InvalidInput(f"The model does not assess {name:.80}.", f"Choose one of {', '.join(known)}.")
+    if asked.contrast is not None and not tile:
+        raise InvalidInput("On a CT nothing is contrasted.", "Leave --contrast out, or explain a tile.")
+    return tuple(method for method in has if not asked.methods or method in asked.methods)
+
+
+# --- tiles
+
+
+def tile_of_picture(path: Path, mpp: Optional[float], model: Mapping[str, Any]) -> Tile:
+    """A picture as one tile: with its pixel size the model's field in its middle, without it the whole square.
+
+    Raises
+    ------
+    InvalidInput : it cannot be read, is not square and has no pixel size, shows less than the field, or is glass.
+    """
+    from shared_models.slide_reader import open_slide
+
+    side, model_mpp = int(model["tile_px"]), float(model["spacing_um_px"])
+    with open_slide(path, model_mpp if mpp is None else mpp) as picture:
+        width, height = picture.dimensions
+        field = float(width) if mpp is None else side * model_mpp / mpp
+        if mpp is None and width != height:
+            raise InvalidInput(
+                f"The picture has {width} x {height} pixels, and a tile is square.",
+                "Give its micrometres per pixel with --mpp: then the model's field is cut out of its middle.",
+            )
+        if field * _LEAST_FIELD > min(width, height):
+            raise InvalidInput(
+                f"The picture shows {min(width, height) * (mpp or model_mpp):.0f} µm, and the model sees "
+                f"{side * model_mpp:.0f} µm.",
+                "Cut out more of the slide, or leave --mpp out: then the picture is taken as one tile, as it is.",
+            )
+        said = "Tile" if mpp is None else f"Tile, {field * picture.mpp:.0f} µm wide"
+        corner = (width - field) / 2, (height - field) / 2
+        width_um = None if mpp is None else field * mpp
+        return _tile(picture, corner, field, model, "tile", width_um, said)
+
+
+def tile_of_slide(path: Path, mpp: Optional[float], at: Sequence[float], model: Mapping[str, Any]) -> Tile:
+    """The tile whose middle is ``at``, (x, y) in level-0 pixels.
+
+    Raises
+    ------
+    InvalidInput : not a slide, ``at`` lies outside it, or there is no tissue.
+    """
+    from shared_models.slide_reader import open_slide
+
+    side, model_mpp = int(model["tile_px"]), float(model["spacing_um_px"])
+    with open_slide(path, mpp) as slide:
+        width, height = slide.dimensions
+        if not (0 <= at[0] < width and 0 <= at[1] < height):
+            raise InvalidInput(
+                f"The place {at[0]:g},{at[1]:g} lies outside the slide.",
+                f"Give x from 0 to {width - 1} and y from 0 to {height - 1}, in level-0 pixels, as QuPath shows them.",
+            )
+        field = side * model_mpp / slide.mpp
+        said = f"Tile at {at[0]:g}, {at[1]:g} (level-0 pixels), {side * model_mpp:.0f} µm wide"
+        corner = at[0] - field / 2, at[1] - field / 2
+        return _tile(slide, corner, field, model, "slide", field * slide.mpp, said)
+
+
+def _tile(
+    slide: Any, corner: tuple[float, float], field: float, model: Mapping[str, Any], name: str,
+    width_um: Optional[float], said: str,
+) -> Tile:  # fmt: skip
+    from shared_models.slide_tissue import saturation
+
+    origin = np.rint([corner]).astype(np.int64)
+    pixels = slide.read(int(origin[0, 0]), int(origin[0, 1]), field, field, int(model["tile_px"]))
+    glass = (saturation(pixels.astype(np.float32)) < 0.06) & (pixels.min(axis=2) > 200)
+    if glass.mean() > _GLASS:
+        raise InvalidInput("There is no tissue on this tile.", "Choose a place on the tissue.")
+    tiles = SlideTiles(pixels[None], origin, float(model["spacing_um_px"]), name)
+    return Tile(tiles, field, width_um, said)
+
+
+def explain_tile(client: Client, case_id: str, tile: Tile, asked: Asked, methods: Sequence[str]) -> Explained:
+    """Send one tile, wait for its maps.
+
+    Raises
+    ------
+    LungXAIError : the first fault.
+    """
+    tiles = tile.tiles
+    with ProgressBar("Tile") as bar:
+        client.put_tiles(case_id, tiles)
+        job = client.pathology(
+            case_id, tiles.slide_id, methods, (tile.side_px, tile.side_px), target=asked.target, contrast=asked.contrast
+        )
+        client.wait(job, lambda p: bar.update(p.stage or p.state, p.fraction))
+    result = client.pathology_result(case_id)
+    maps = [client.heatmap(case_id, "pathology", method) for method in methods]
+    picture = tiles.pixels[0]
+    panels = tuple(Panel(m, enlarged(m.values, picture.shape[:2]), _top(m.values)) for m in maps)
+    likely = probabilities(result)
+    first = maps[0]
+    lines = f"Model: {first.provenance.model_id}", _named(likely, first), _explained(first, asked.target is None)
+    subject = Subject(
+        picture, f"{tile.said}: what the model looked at", "The tile", lines, tile.width_um, "µm",
+        synthetic=asked.synthetic,
+    )  # fmt: skip
+    said = {"modality": "pathology", "tile": tile.said, "probabilities": likely, "notes": list(result.notes)}
+    return Explained(subject, panels, _record(said, maps, asked))
+
+
+def probabilities(result: PathologyResult) -> dict[str, Optional[float]]:
+    """Class to the probability of the only tile; None where not assessed; the model's own classes too."""
+    row = result.tile_probabilities[0].tolist()
+    likely = {name: None if np.isnan(p) else float(p) for name, p in zip(CLASSES, row)}
+    if result.other_probabilities is not None:
+        likely |= dict(zip(result.other_classes, result.other_probabilities[0].tolist()))
+    return likely
+
+
+def _named(likely: Mapping[str, Optional[float]], heatmap: Heatmap) -> str:
+    """The probabilities in a line, the largest first."""
+    known = sorted(((p, name) for name, p in likely.items() if p is not None), reverse=True)
+    said = [f"{CLASS_LABELS.get(name, name)} {_percent(p)}" for p, name in known[:_MOST_NAMED]]
+    if len(known) > _MOST_NAMED:
+        said.append(f"{len(known) - _MOST_NAMED} more, each {_percent(known[_MOST_NAMED][0])} or less")
+    absent = [CLASS_LABELS.get(name, name) for name, p in likely.items() if p is None]
+    if absent and len(absent) < len(CLASSES):
+        said.append(f"not assessed: {', '.join(absent)}")
+    how = "calibrated" if heatmap.provenance.calibrated else "not calibrated"
+    return f"Probabilities ({how}): {'; '.join(said)}"
+
+
+def _percent(p: float) -> str:
+    return "under 1 %" if 0 < p < 0.01 else "over 99 %" if 0.99 < p < 1 else f"{100 * p:.0f} %"
+
+
+def _explained(heatmap: Heatmap, predicted: bool) -> str:
+    return f"Explained: {target_words(heatmap.target)}{', the predicted class' if predicted else ''}"
+
+
+def enlarged(values: Array, shape: Sequence[int]) -> Array:
+    """float32 of ``shape`` (rows, columns): cells interpolated linearly between their middles."""
+    from PIL import Image
+
+    cells = Image.fromarray(np.array(values, np.float32))
+    return np.asarray(cells.resize((int(shape[1]), int(shape[0])), Image.Resampling.BILINEAR))
+
+
+def _top(values: Array) -> float:
+    return float(np.abs(values).max())
+
+
+# --- nodules
+
+
+def explain_nodule(
+    client: Client, case_id: str, ct: Path, point: Sequence[float], asked: Asked, methods: Sequence[str]
+) -> Explained:
+    """Send a CT, outline what lies at ``point`` (LPS mm), wait for its maps.
+
+    Raises
+    ------
+    InvalidInput : the point lies outside the CT, or no nodule is recognised there. LungXAIError : the first fault.
+    """
+    with ProgressBar("CT") as bar:
+        bar.update("reading", 0.0)
+        volume, notes = read_around(ct, point)
+        bar.update("sending", 0.0)
+        sha256 = client.put_volume(volume)
+        job = client.radiology(case_id, sha256, [point], explain=methods, search=False, target=asked.target)
+        client.wait(job, lambda p: bar.update(p.stage or p.state, p.fraction))
+    result = client.radiology_result(case_id)
+    nodule = found_nodule(result, point)
+    crop = cropped(volume, client.mask(case_id), nodule)
+    maps = [client.heatmap(case_id, "radiology", method) for method in methods]
+    on_crop = [crop.of(m.values, m.index_to_world) for m in maps]
+    panels = tuple(Panel(m, values, _top(values)) for m, values in zip(maps, on_crop))
+    rated = "not assessed" if nodule.malignancy is None else f"{nodule.malignancy:.2f}"
+    lines = (
+        f"Model: {maps[0].provenance.model_id}",
+        f"Nodule {nodule.long_axis_mm:.0f} x {nodule.short_axis_mm:.0f} mm, {nodule.volume_mm3:.0f} mm³, mean "
+        f"{nodule.mean_hu:.0f} HU; malignancy, as readers rate it: {rated}",
+        f"Explained: {'why it is seen as a nodule' if maps[0].target == CT_TARGETS[0] else maps[0].target}, on the "
+        f"axial slice where it is largest; {crop.window}",
+    )
+    subject = Subject(
+        crop.picture, "Nodule: what the model looked at", "Axial CT, nodule outlined", lines, crop.width_mm, "mm",
+        crop.outline, ("R", "L", "A", "P"), asked.synthetic,
+    )  # fmt: skip
+    said = {
+        "modality": "radiology", "point_lps_mm": [float(x) for x in point], "nodule": to_json(nodule),
+        "window": crop.window, "slice": crop.slice_index, "notes": [*notes, *result.notes],
+    }  # fmt: skip
+    return Explained(subject, panels, _record(said, maps, asked))
+
+
+# --- the record
+
+
+def _record(said: dict[str, Any], maps: Sequence[Heatmap], asked: Asked) -> dict[str, Any]:
+    return {
+        "notice": NOTICE, "synthetic": asked.synthetic, **said, "target": maps[0].target, "contrast": asked.contrast,
+        "maps": [_numbers(heatmap) for heatmap in maps],
+    }  # fmt: skip
+
+
+def _numbers(heatmap: Heatmap) -> dict[str, Any]:
+    values = heatmap.values
+    return {
+        "method": heatmap.method, "target": heatmap.target, "most_for": max(float(values.max()), 0.0),
+        "most_against": max(-float(values.min()), 0.0), "sum": float(values.sum(dtype=np.float64)),
+        "shape": list(values.shape), "trust": trust(heatmap), "sanity_check": heatmap.parameters.get(SANITY),
+        "parameters": dict(heatmap.parameters), "provenance": to_json(heatmap.provenance),
+    }  # fmt: skip
