@@ -1,13 +1,15 @@
 """The CT path with the models that ship, on the synthetic thorax: says that the chain holds, not how good it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from shared_models.contract.errors import BadGeometry, Cancelled, InvalidInput
-from shared_models.contract.results import placed
+from shared_models.contract.results import METHODS, placed
 from shared_models.contract.values import CTVolume
 from shared_models.ct_lungs import lungs
-from shared_models.ct_pipeline import CTModels, analyse_ct
+from shared_models.ct_pipeline import CTModels, analyse_ct, explained
 from shared_models.geometry import lps_to_index
 
 
@@ -61,6 +63,24 @@ def test_the_heatmap_is_on_the_ct_and_warmer_in_the_nodule(analysis, phantom) ->
     assert whole[own].mean() > 3 * whole[near & ~own].mean() and whole.min() >= 0
 
 
+@pytest.mark.parametrize("target", ["nodule", "malignancy"])
+def test_nodules_that_are_known_are_explained_without_a_new_search(analysis, models, phantom, target) -> None:
+    """By all six; the map lies on the CT, and most of a nodule's evidence lies near it."""
+    before = replace(analysis[0], pieces=analysis[0].pieces[:1])
+    after = explained(phantom.volume, models, before, METHODS, target)
+    assert after.result is before.result and after.mask is before.mask and set(after.heatmaps) == set(METHODS)
+    shape = phantom.volume.voxels.shape
+    for method, heatmap in after.heatmaps.items():
+        assert (heatmap.target, heatmap.method) == (target, method)
+        assert heatmap.provenance == models.provenance[target == "malignancy"]
+        assert heatmap.parameters["nodules"] == 1 and len(heatmap.parameters) > 3
+        whole = np.abs(placed(heatmap.values, heatmap.index_to_world, shape, phantom.volume.ijk_to_lps))
+        assert whole.any()
+        slices = np.flatnonzero(whole.any(axis=(1, 2)))
+        own = np.flatnonzero((before.mask.labels == 1).any(axis=(1, 2)))
+        assert set(slices) <= set(own), method
+
+
 def test_progress_grows_and_cancel_stops(analysis, models, phantom) -> None:
     fractions = [f for _, f in analysis[1]]
     assert fractions == sorted(fractions) and len({s for s, _ in analysis[1]}) >= 4
@@ -76,8 +96,10 @@ def test_progress_grows_and_cancel_stops(analysis, models, phantom) -> None:
 
 
 def test_what_cannot_be_done_is_said(models, phantom) -> None:
-    with pytest.raises(InvalidInput, match="not available yet"):
-        analyse_ct(phantom.volume, models, explain=["occlusion"])
+    with pytest.raises(InvalidInput, match="not known"):
+        analyse_ct(phantom.volume, models, explain=["guess"])
+    with pytest.raises(InvalidInput, match="cannot explain lobe"):
+        models.explained("lobe")
     with pytest.raises(BadGeometry):
         analyse_ct(phantom.volume, models, points_lps_mm=[(1e4, 0.0, 0.0)])
     air = CTVolume(np.full((10, 64, 64), -1000, np.int16), np.diag([1.0, 1, 1, 1]), "air")
