@@ -1,10 +1,11 @@
 """One tile or one nodule through a server, explained by several methods, as a client: a figure and its numbers out.
 
 Asked             which methods, which class, against which
-tile_of_picture() a picture as one tile of the model
-tile_of_slide()   the tile around a place of a slide
+model_of(), checked()   the server's model, and whether it has what is asked for
 explain_tile(), explain_nodule()   -> Explained
 Explained         the figure's parts, and the record of every number; picture() draws, record is JSON
+
+explain_tile.py makes the tile, explain_nodule.py the picture of the nodule, shared_models/explain_figure.py draws.
 
 No file's name goes into a figure or a record: names of files often name patients.
 """
@@ -24,15 +25,14 @@ from shared_models.contract.errors import InvalidInput, ModelUnavailable
 from shared_models.contract.heatmap_words import SANITY, target_words, trust
 from shared_models.contract.jsonforms import to_json
 from shared_models.contract.results import CT_TARGETS, METHODS, Heatmap, PathologyResult
-from shared_models.contract.values import CLASSES, Array, SlideTiles
+from shared_models.contract.values import CLASSES, Array
 from shared_models.explain_figure import NOTICE, Panel, Subject, figure
 
 from .explain_nodule import cropped, found_nodule, read_around
+from .explain_tile import Tile
 from .progress import ProgressBar
 
-_GLASS = 0.9  # a tile with more of it than this is not worth explaining
 _MOST_NAMED = 6
-_LEAST_FIELD = 0.95  # of the model's field that a picture must show
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,6 @@ class Asked:
     target: Optional[str] = None
     contrast: Optional[str] = None
     synthetic: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Tile:
-    """One tile: SlideTiles of one, its side in level-0 pixels, and what is said of it.
-
-    Parameters
-    ----------
-    width_um : None where the size of a pixel is not known
-    """
-
-    tiles: SlideTiles
-    side_px: float
-    width_um: Optional[float]
-    said: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,74 +110,6 @@ def checked(asked: Asked, model: Mapping[str, Any]) -> tuple[str, ...]:
 # --- tiles
 
 
-def tile_of_picture(path: Path, mpp: Optional[float], model: Mapping[str, Any]) -> Tile:
-    """A picture as one tile: with its pixel size the model's field in its middle, without it the whole square.
-
-    Raises
-    ------
-    InvalidInput : it cannot be read, is not square and has no pixel size, shows less than the field, or is glass.
-    """
-    from shared_models.slide_reader import open_slide
-
-    side, model_mpp = int(model["tile_px"]), float(model["spacing_um_px"])
-    with open_slide(path, model_mpp if mpp is None else mpp) as picture:
-        width, height = picture.dimensions
-        field = float(width) if mpp is None else side * model_mpp / mpp
-        if mpp is None and width != height:
-            raise InvalidInput(
-                f"The picture has {width} x {height} pixels, and a tile is square.",
-                "Give its micrometres per pixel with --mpp: then the model's field is cut out of its middle.",
-            )
-        if field * _LEAST_FIELD > min(width, height):
-            raise InvalidInput(
-                f"The picture shows {min(width, height) * (mpp or model_mpp):.0f} µm, and the model sees "
-                f"{side * model_mpp:.0f} µm.",
-                "Cut out more of the slide, or leave --mpp out: then the picture is taken as one tile, as it is.",
-            )
-        said = "Tile" if mpp is None else f"Tile, {field * picture.mpp:.0f} µm wide"
-        corner = (width - field) / 2, (height - field) / 2
-        width_um = None if mpp is None else field * mpp
-        return _tile(picture, corner, field, model, "tile", width_um, said)
-
-
-def tile_of_slide(path: Path, mpp: Optional[float], at: Sequence[float], model: Mapping[str, Any]) -> Tile:
-    """The tile whose middle is ``at``, (x, y) in level-0 pixels.
-
-    Raises
-    ------
-    InvalidInput : not a slide, ``at`` lies outside it, or there is no tissue.
-    """
-    from shared_models.slide_reader import open_slide
-
-    side, model_mpp = int(model["tile_px"]), float(model["spacing_um_px"])
-    with open_slide(path, mpp) as slide:
-        width, height = slide.dimensions
-        if not (0 <= at[0] < width and 0 <= at[1] < height):
-            raise InvalidInput(
-                f"The place {at[0]:g},{at[1]:g} lies outside the slide.",
-                f"Give x from 0 to {width - 1} and y from 0 to {height - 1}, in level-0 pixels, as QuPath shows them.",
-            )
-        field = side * model_mpp / slide.mpp
-        said = f"Tile at {at[0]:g}, {at[1]:g} (level-0 pixels), {side * model_mpp:.0f} µm wide"
-        corner = at[0] - field / 2, at[1] - field / 2
-        return _tile(slide, corner, field, model, "slide", field * slide.mpp, said)
-
-
-def _tile(
-    slide: Any, corner: tuple[float, float], field: float, model: Mapping[str, Any], name: str,
-    width_um: Optional[float], said: str,
-) -> Tile:  # fmt: skip
-    from shared_models.slide_tissue import saturation
-
-    origin = np.rint([corner]).astype(np.int64)
-    pixels = slide.read(int(origin[0, 0]), int(origin[0, 1]), field, field, int(model["tile_px"]))
-    glass = (saturation(pixels.astype(np.float32)) < 0.06) & (pixels.min(axis=2) > 200)
-    if glass.mean() > _GLASS:
-        raise InvalidInput("There is no tissue on this tile.", "Choose a place on the tissue.")
-    tiles = SlideTiles(pixels[None], origin, float(model["spacing_um_px"]), name)
-    return Tile(tiles, field, width_um, said)
-
-
 def explain_tile(client: Client, case_id: str, tile: Tile, asked: Asked, methods: Sequence[str]) -> Explained:
     """Send one tile, wait for its maps.
 
@@ -210,7 +127,7 @@ def explain_tile(client: Client, case_id: str, tile: Tile, asked: Asked, methods
     result = client.pathology_result(case_id)
     maps = [client.heatmap(case_id, "pathology", method) for method in methods]
     picture = tiles.pixels[0]
-    panels = tuple(Panel(m, enlarged(m.values, picture.shape[:2]), _top(m.values)) for m in maps)
+    panels = tuple(Panel(m, enlarged(m.values, picture.shape[:2])) for m in maps)
     likely = probabilities(result)
     first = maps[0]
     lines = f"Model: {first.provenance.model_id}", _named(likely, first), _explained(first, asked.target is None)
@@ -260,10 +177,6 @@ def enlarged(values: Array, shape: Sequence[int]) -> Array:
     return np.asarray(cells.resize((int(shape[1]), int(shape[0])), Image.Resampling.BILINEAR))
 
 
-def _top(values: Array) -> float:
-    return float(np.abs(values).max())
-
-
 # --- nodules
 
 
@@ -287,8 +200,7 @@ def explain_nodule(
     nodule = found_nodule(result, point)
     crop = cropped(volume, client.mask(case_id), nodule)
     maps = [client.heatmap(case_id, "radiology", method) for method in methods]
-    on_crop = [crop.of(m.values, m.index_to_world) for m in maps]
-    panels = tuple(Panel(m, values, _top(values)) for m, values in zip(maps, on_crop))
+    panels = tuple(Panel(m, crop.of(m.values, m.index_to_world)) for m in maps)
     rated = "not assessed" if nodule.malignancy is None else f"{nodule.malignancy:.2f}"
     lines = (
         f"Model: {maps[0].provenance.model_id}",

@@ -132,7 +132,8 @@ def _client(given: argparse.Namespace) -> Iterator[Client]:
 
 
 def _explained(client: Client, given: argparse.Namespace, place: Sequence[float], asked: Any) -> Any:
-    from .explain import checked, explain_nodule, explain_tile, model_of, tile_of_picture, tile_of_slide
+    from .explain import checked, explain_nodule, explain_tile, model_of
+    from .explain_tile import tile_of_picture, tile_of_slide
 
     model = model_of(client, "radiology" if given.ct is not None else "pathology")
     methods = checked(asked, model)

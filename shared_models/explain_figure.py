@@ -23,7 +23,7 @@ from .contract.colours import RGB, heat_colour
 from .contract.heatmap_words import FAILED, SANITY, title, trust
 from .contract.results import Heatmap
 from .contract.values import Array
-from .figure_sheet import INK, Sheet, font
+from .figure_sheet import INK, Sheet, font, spelled
 
 NOTICE = "Research use only, not a diagnosis."
 SYNTHETIC = "SYNTHETIC: drawn or composed, not a patient"
@@ -72,12 +72,15 @@ class Panel:
     ----------
     heatmap : as the server gave it
     values : float32 (rows, columns), on the pixels of the picture
-    top : the size of the strongest value of either sign, which is drawn in full colour; 0 for an empty map
     """
 
     heatmap: Heatmap
     values: Array
-    top: float
+
+    @property
+    def most(self) -> tuple[float, float]:
+        """The strongest value for the target and the strongest against it on this picture, both 0 or more."""
+        return max(float(self.values.max()), 0.0), max(-float(self.values.min()), 0.0)
 
 
 def figure(subject: Subject, panels: Sequence[Panel]) -> Array:
@@ -89,7 +92,7 @@ def figure(subject: Subject, panels: Sequence[Panel]) -> Array:
     y = _header(sheet, subject, width - 2 * _PAD)
     drawn = [_Cell(subject.caption, _annotated(_picture(subject), subject), [])]
     drawn += [_cell(panel, subject) for panel in panels]
-    signed = any(float(panel.heatmap.values.min()) < 0 for panel in panels)
+    signed = any(panel.most[1] > 0 for panel in panels)
     drawn.append(_Cell("How to read this", None, _legend_words(subject, signed)))
     for start in range(0, cells, columns):
         y = _row(sheet, drawn[start : start + columns], y, signed)
@@ -141,7 +144,7 @@ class _Cell:
 def _cell(panel: Panel, subject: Subject) -> _Cell:
     heatmap = panel.heatmap
     failed = heatmap.parameters.get(SANITY) == FAILED
-    picture = _annotated(_outlined(blended(subject.picture, panel.values, panel.top), subject.outline), subject)
+    picture = _annotated(_outlined(blended(subject.picture, panel.values, max(panel.most)), subject.outline), subject)
     lines = [(line, _BODY, INK) for line in _scale_words(panel)]
     cells = heatmap.parameters.get("cells_per_tile")
     if cells:
@@ -153,26 +156,22 @@ def _cell(panel: Panel, subject: Subject) -> _Cell:
 
 def _scale_words(panel: Panel) -> list[str]:
     """What full colour stands for, and how the two signs compare."""
-    if panel.top <= 0:
-        return ["Empty: the map is 0 everywhere."]
-    unit = str(panel.heatmap.parameters.get("unit", "")).strip()
-    said = [f"Full colour: {panel.top:.3g} {unit}".strip()]
-    most, least = float(panel.heatmap.values.max()), float(panel.heatmap.values.min())
-    if least < 0:
-        said.append(f"Most for {max(most, 0):.3g}, most against {-least:.3g}")
-    shown = float(np.abs(panel.values).max())
-    if shown <= 0:
-        said.append("It shows nothing on this picture.")
+    speaks_for, against = panel.most
+    if max(panel.most) <= 0:
+        return ["Empty: the map is 0 everywhere on this picture."]
+    said = [f"Full colour: {max(panel.most):.3g} {panel.heatmap.parameters.get('unit', '')}".strip()]
+    if against > 0:
+        said.append(f"Most for {speaks_for:.3g}, most against {against:.3g}")
     return said
 
 
 def _legend_words(subject: Subject, signed: bool) -> list[tuple[str, int, RGB]]:
     said = [
-        "Each map has its own scale, from 0 to its strongest value: compare where methods look, not how strongly.",
+        "Each map has its own scale, to its strongest value here: compare where methods look, not how strongly.",
         "Less than a fifth of a map's scale is not drawn. Maps lie over a grey copy of the picture.",
     ]
     if not signed:
-        said.append("No map here holds evidence against.")
+        said.append("Nothing here speaks against the target.")
     if subject.outline is not None:
         said.append("Yellow line: the nodule as it was segmented.")
     if subject.width is None:
@@ -252,7 +251,7 @@ def _annotated(picture: Array, subject: Subject) -> Array:
     if subject.width is not None:
         length = round_length(subject.width)
         draw.rectangle((10, h - 14, 10 + round(length / subject.width * w), h - 10), fill="white", outline="black")
-        words = f"{length:g} {subject.unit}"
+        words = spelled(f"{length:g} {subject.unit}")
         draw.text((10, h - 17), words, "white", font(_SMALL), "ls", stroke_width=2, stroke_fill="black")
     return np.asarray(image)
 

@@ -1,5 +1,6 @@
 """White paper for a figure: text that never runs over its width, and pictures.
 
+spelled()    a text in the letters that the font has
 Sheet        grows downwards; text() and paste() put something at a place, cut() gives the picture
 wrapped()    a text in lines of at most so many pixels
 font(), line_step()   the font, and the height of a line, by size in pixels
@@ -8,6 +9,7 @@ font(), line_step()   the font, and the height of a line, by size in pixels
 from __future__ import annotations
 
 import functools
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,26 @@ def font(size: int) -> Any:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
+
+
+@functools.lru_cache
+def _drawn(letter: str) -> bool:
+    mask = font(15).getmask
+    return letter == " " or bytes(mask(letter)) != bytes(mask("\uffff"))
+
+
+def spelled(text: str) -> str:
+    """``text`` in letters that the font has: without accents, um for micrometres, a question mark for other scripts.
+
+    Pillow's font has hardly more than ASCII, and draws a box for what it lacks.
+    """
+    plain = "".join(
+        letter if _drawn(letter) else unicodedata.normalize("NFKD", letter)
+        for letter in text.replace("\u00b5", "u").replace("\u03bc", "u")
+    )
+    return "".join(
+        letter if _drawn(letter) else "?" for letter in plain if not unicodedata.combining(letter)
+    )  # fmt: skip
 
 
 def wrapped(text: str, width: float, size: int) -> list[str]:
@@ -78,7 +100,7 @@ class Sheet:
         """Put a text in lines of at most ``width`` pixels; where the next line goes."""
         from PIL import ImageDraw
 
-        step, lines = line_step(size), wrapped(text, width, size)
+        step, lines = line_step(size), wrapped(spelled(text), width, size)
         self._room(y + step * (len(lines) + 1))
         draw = ImageDraw.Draw(self._image)
         for line in lines:
@@ -89,7 +111,7 @@ class Sheet:
     @staticmethod
     def height(text: str, width: int, size: int) -> int:
         """What text() will take."""
-        return line_step(size) * len(wrapped(text, width, size))
+        return line_step(size) * len(wrapped(spelled(text), width, size))
 
     def paste(self, picture: Array, x: int, y: int) -> None:
         """Put a picture, uint8 (rows, columns, 3), with its upper left at (x, y)."""

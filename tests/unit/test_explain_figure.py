@@ -8,7 +8,7 @@ from shared_models.contract.heatmap_words import FAILED, SANITY
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import METHODS, Heatmap
 from shared_models.explain_figure import OUTLINE, SIDE_PX, Panel, Subject, blended, figure, round_length
-from shared_models.figure_sheet import font, wrapped
+from shared_models.figure_sheet import font, spelled, wrapped
 
 PROVENANCE = Provenance("test model", "0" * 64, "test", False, "cpu", ("adenocarcinoma", "normal"))
 WARNING = (163, 0, 0)
@@ -22,7 +22,7 @@ def heatmap(values: np.ndarray, method: str = "gradcam", target: str = "adenocar
 
 
 def panel(values: np.ndarray, **of) -> Panel:
-    return Panel(heatmap(values, **of), values.astype(np.float32), float(np.abs(values).max()))
+    return Panel(heatmap(values, **of), values.astype(np.float32))
 
 
 def subject(**of) -> Subject:
@@ -44,6 +44,11 @@ def test_no_line_is_wider_than_it_may_be_and_no_letter_is_lost(text, size) -> No
     lines = wrapped(text, 120, size)
     assert all(font(size).getlength(line) <= 120 for line in lines)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+def test_letters_that_the_font_lacks_are_spelled_with_those_it_has() -> None:
+    assert spelled("200 \u00b5m, 5 mm³: Adénocarcinome ≤ G3, 腺癌") == "200 um, 5 mm3: Adenocarcinome ? G3, ??"
+    assert spelled("Squamous cell, 99 %: (n = 60)") == "Squamous cell, 99 %: (n = 60)"
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 6])
