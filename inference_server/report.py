@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -119,11 +120,14 @@ def _ct(
                 (key, f"Enlarged axial CT of {where}, outlined", "Outline of the segmentation", None),
             ]
             for words, values, top in whole:
-                share = pictures.strongest(values, crop) / max(top, 1e-12)
+                drawn = pictures.crop_of_map(values, crop, volume, nodule)
+                share = pictures.strongest(values, drawn) / max(top, 1e-12)
                 if share < _NOTHING:
                     entry["not_here"].append(words)
                     continue
-                uri = pictures.data_uri(pictures.overlay(volume, values, top, crop))
+                uri = pictures.data_uri(pictures.overlay(volume, values, top, drawn))
+                if drawn.slice_index != crop.slice_index:
+                    words = replace(words, title=f"{words.title}, slice {drawn.slice_index + 1}")
                 here = "" if share >= _WEAK else f"Here it reaches {percent(share)} of its strongest value."
                 entry["images"].append((uri, f"Heatmap {words.title} over {where}", here, words))
         rows.append(entry)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 import numpy as np
@@ -157,6 +157,20 @@ def overlay(volume: CTVolume, whole_map: Array, top: float, crop: Crop) -> Array
     values = np.clip(_enlarged(np.ascontiguousarray(part, np.float32), size) / max(top, 1e-12), -1, 1)
     picture = _blended(_enlarged(_grey(volume, crop), size), values)
     return _annotated(picture, volume, _width_mm(volume, crop))
+
+
+def crop_of_map(whole_map: Array, crop: Crop, volume: CTVolume, nodule: Nodule) -> Crop:
+    """The crop on the slice to draw a map on: the nodule's own, unless the map has hardly anything there.
+
+    A map of what one axial slice says lies on that slice alone: then the one of the nodule where it is strongest.
+    """
+    half = max(1, round(0.5 * nodule.long_axis_mm / volume.spacing_mm[2]))
+    first = max(0, crop.slice_index - half)
+    around = whole_map[first : crop.slice_index + half + 1, slice(*crop.rows), slice(*crop.columns)]
+    most = np.abs(around).max(axis=(1, 2))
+    if most[crop.slice_index - first] >= 0.1 * most.max():
+        return crop
+    return replace(crop, slice_index=first + int(most.argmax()))
 
 
 def strongest(whole_map: Array, crop: Crop) -> float:

@@ -4,13 +4,14 @@ heatmap_nodes()  Heatmap -> vtkMRMLScalarVolumeNode, a crop of the CT's grid; a 
 check_on_grid()  BadGeometry for a map that is not on the CT's grid
 show()           one map over the CT in every slice view, or none
 compare()        two maps in two views, or blended into one
+onto_map()       a place, moved to the nearest slice on which the map in front shows something there
 
 What a map says of itself, on its node and in its legend, is in heat_labels.py and can be had from here too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 BLEND = "blend"
 OPACITY, THRESHOLD = 0.6, 0.25
+_REACH_MM = 40.0  # of onto_map()
 
 
 def check_on_grid(heatmap: Heatmap, shape: tuple[int, ...], ijk_to_lps: Array) -> None:
@@ -207,6 +209,38 @@ def compare(
     _lay(logics, nodes, blend, opacity, threshold, None)
     legend_of(blend).SetVisibility(True)
     return (blend,)
+
+
+def onto_map(logics: SceneLogics, nodes: CaseNodes, place_ras: Sequence[float]) -> list[float]:
+    """A place, moved along the CT's slices to the nearest one on which the map in front is drawn around it.
+
+    A map of what one axial slice says lies on that slice alone, which need not be the one through a nodule's middle.
+    The place stays where no map is in front, where the map is drawn there anyway, and where it is not within 40 mm.
+
+    Parameters
+    ----------
+    place_ras : world, mm
+    """
+    front = {c.GetForegroundVolumeID() for c in nodes_by_class(logics.scene, "vtkMRMLSliceCompositeNode")}
+    every = (*nodes.heatmaps.values(), *_blends(logics, nodes))
+    node = next((node for node in every if node.GetID() in front), None)
+    place = [float(x) for x in place_ras]
+    if node is None or top_of(node) <= 0:
+        return place
+    affine, values = affine_of(node), np.abs(voxels_of(node))
+    index = np.linalg.solve(affine, [-place[0], -place[1], place[2], 1.0])[:3]
+    reach = _REACH_MM / np.linalg.norm(affine[:3, :3], axis=0)
+    low, high = (np.clip(np.rint(index + sign * reach), 0, None).astype(int) for sign in (-1, 1))
+    window = values[low[2] : high[2] + 1, low[1] : high[1] + 1, low[0] : high[0] + 1]
+    if not window.size:
+        return place
+    seen = np.flatnonzero(window.max(axis=(1, 2)) >= max(node.GetDisplayNode().GetLowerThreshold(), 1e-12)) + low[2]
+    here = int(np.rint(index[2]))
+    if not len(seen) or here in seen:
+        return place
+    nearest = int(seen[np.abs(seen - index[2]).argmin()])
+    lps = affine[:3, :3] @ [index[0], index[1], float(nearest)] + affine[:3, 3]
+    return [-float(lps[0]), -float(lps[1]), float(lps[2])]
 
 
 def _side_by_side(logics: SceneLogics, views: tuple[str, str]) -> None:

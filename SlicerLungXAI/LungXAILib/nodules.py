@@ -19,6 +19,7 @@ from shared_models.contract.values import CLASSES
 
 from .colours import nodule_colour
 from .coordinates import turned
+from .heatmaps import onto_map
 from .logics import SceneLogics
 from .naming import nodes_by_class
 from .segmentations import segment_id
@@ -123,6 +124,8 @@ def describe(nodule: Nodule) -> str:
 def jump_to(logics: SceneLogics, nodes: CaseNodes, row: int) -> None:
     """Centre every slice view and 3D view on the nodule of a row, and select its markup.
 
+    With a heatmap in front that is not drawn at the nodule's middle, on the nearest slice of the nodule where it is.
+
     Raises
     ------
     InvalidInput : the table has no such row.
@@ -131,6 +134,7 @@ def jump_to(logics: SceneLogics, nodes: CaseNodes, row: int) -> None:
         raise InvalidInput("There is no such nodule.", "Choose a row of the table.")
     place = [0.0, 0.0, 0.0]
     nodes.markups.GetNthControlPointPositionWorld(row, place)
+    place = onto_map(logics, nodes, place)
     for view in nodes_by_class(logics.scene, "vtkMRMLSliceNode"):
         view.JumpSliceByCentering(*place)
     for camera in nodes_by_class(logics.scene, "vtkMRMLCameraNode"):

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from LungXAILib import case_results, heat_labels, heatmaps, jobs, naming, results, volumes
+from LungXAILib import case_results, heat_labels, heatmaps, jobs, naming, nodules, results, volumes
 from LungXAILib.colours import HEAT_ATTRIBUTE, heat_node
 from LungXAILib.practice_server import Behaviour, PracticeServer
 from LungXAILib.pump import Talk
@@ -155,6 +155,35 @@ def test_removing_the_case_removes_both_ramps(logics, nodes) -> None:
     results.remove_case(logics, nodes.case_id)
     left = naming.nodes_by_class(logics.scene, "vtkMRMLColorNode")
     assert left and not [node.GetName() for node in left if "LungXAI" in node.GetName()]
+
+
+@pytest.mark.parametrize("affine", ["oblique", "left-handed", "anisotropic"])
+def test_a_jump_goes_to_the_slice_on_which_the_map_lies(logics, affine) -> None:
+    slice_views(logics)
+    volume = ct(AFFINES[affine])
+    values = np.zeros((6, 7, 8), np.float32)
+    values[4, 5, 2] = 1.0  # at (slice, row, column) (6, 8, 6); the first nodule's middle is on slice 4
+    flat = dataclasses.replace(heatmap(volume), values=values)
+    node = volumes.volume_node(logics, volume, "ct")
+    nodes = results.import_case(logics, node, case(volume, heatmaps=(flat,)))
+    view = next(n for n in naming.nodes_by_class(logics.scene, "vtkMRMLSliceNode") if n.GetLayoutName() == "Red")
+
+    def slice_index() -> float:
+        nodules.jump_to(logics, nodes, 0)
+        matrix = view.GetSliceToRAS()
+        ras = np.array([matrix.GetElement(row, 3) for row in range(3)])
+        return float(np.linalg.solve(volume.ijk_to_lps, [*(ras * (-1, -1, 1)), 1.0])[2])
+
+    heatmaps.show(logics, nodes, None)
+    middle = slice_index()
+    assert middle == pytest.approx(4.0, abs=0.01)
+    heatmaps.show(logics, nodes, PLAIN)
+    assert slice_index() == pytest.approx(6.0, abs=0.01)
+    heatmaps.show(logics, nodes, PLAIN, threshold=1.0)
+    assert slice_index() == pytest.approx(6.0, abs=0.01)
+    # One that is drawn at the middle too leaves the view there.
+    volumes.voxels_of(nodes.heatmaps[PLAIN])[2] = 1.0
+    assert slice_index() == pytest.approx(4.0, abs=0.01)
 
 
 @pytest.mark.parametrize("target", [None, "nodule", "malignancy"])

@@ -73,12 +73,24 @@ def test_a_picture_that_the_map_does_not_reach_says_so() -> None:
     assert "Here it reaches" not in caption
     elsewhere = np.zeros((5, 11, 11), np.float32)
     elsewhere[0, 5, 5], elsewhere[2, 5, 5] = 1.0, -0.03  # the nodule's slice is the third one
-    [caption] = captions(whole_page(ct_heatmaps={"gradcam": dataclasses.replace(signed(), values=elsewhere)}))
+    small = dataclasses.replace(ct_case()[2].nodules[0], long_axis_mm=3.0, short_axis_mm=2.0)
+    ct = dataclasses.replace(ct_case()[2], nodules=(small,))
+    maps = {"gradcam": dataclasses.replace(signed(), values=elsewhere)}
+    [caption] = captions(whole_page(radiology=ct, fusion=None, ct_heatmaps=maps))
     assert "Here it reaches 3 % of its strongest value." in caption
     elsewhere[2, 5, 5] = 0.0
     far = dataclasses.replace(signed(), values=elsewhere, parameters={SANITY: FAILED})
-    text = whole_page(ct_heatmaps={"gradcam": far})
+    text = whole_page(radiology=ct, fusion=None, ct_heatmaps={"gradcam": far})
     assert not captions(text) and "Grad-CAM: malignancy: nothing of this heatmap lies here" in text and FAILS in text
+
+
+def test_a_map_of_one_slice_is_drawn_on_that_slice() -> None:
+    values = np.zeros((5, 11, 11), np.float32)
+    values[3, 5, 5] = 1.0  # slice 12 of the CT; the nodule's middle is on slice 11
+    [caption] = captions(whole_page(ct_heatmaps={"gradcam": dataclasses.replace(signed(), values=values)}))
+    assert "Grad-CAM: malignancy, slice 12" in caption and "Here it reaches" not in caption
+    [caption] = captions(whole_page(ct_heatmaps={"gradcam": signed()}))
+    assert "slice" not in caption.split("</b>")[0]
 
 
 @pytest.mark.parametrize("against", [False, True])
