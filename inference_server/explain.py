@@ -233,8 +233,8 @@ def _record(said: dict[str, Any], maps: Sequence[Heatmap], asked: Asked) -> dict
 def _numbers(heatmap: Heatmap) -> dict[str, Any]:
     values = heatmap.values
     return {
-        "method": heatmap.method, "target": heatmap.target, "most_for": max(float(values.max()), 0.0),
-        "most_against": max(-float(values.min()), 0.0), "sum": float(values.sum(dtype=np.float64)),
+        "method": heatmap.method, "target": heatmap.target, "most_for": max(0.0, float(values.max())),
+        "most_against": max(0.0, -float(values.min())), "sum": float(values.sum(dtype=np.float64)),
         "shape": list(values.shape), "trust": trust(heatmap), "sanity_check": heatmap.parameters.get(SANITY),
         "parameters": dict(heatmap.parameters), "provenance": to_json(heatmap.provenance),
     }  # fmt: skip

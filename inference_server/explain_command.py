@@ -196,6 +196,7 @@ def _saved(path: Path, content: bytes) -> None:
 
 def _said(explained: Any, out: Path) -> None:
     from shared_models.contract.colours import METHOD_LABELS
+    from shared_models.explain_figure import number
 
     subject, record = explained.subject, explained.record
     print(f"\n{subject.heading}. {record['notice']}{' SYNTHETIC.' if record['synthetic'] else ''}")
@@ -205,7 +206,7 @@ def _said(explained: Any, out: Path) -> None:
         print(f"  note: {note}")
     print(f"\n  {'method':<21s}{'most for':>11s}{'against':>11s}{'sum':>11s}  {'completeness':<13s} trust")
     for numbers in record["maps"]:
-        row = "".join(f"{numbers[key]:>11.3g}" for key in ("most_for", "most_against", "sum"))
+        row = "".join(f"{number(numbers[key]):>11s}" for key in ("most_for", "most_against", "sum"))
         print(f"  {METHOD_LABELS[numbers['method']]:<21s}{row}  {_completeness(numbers):<13s} {numbers['trust']}")
     if any(numbers["parameters"].get("converged") is False for numbers in record["maps"]):
         print("  Integrated Gradients did not reach its tolerance: its values add up less exactly than was asked for.")

@@ -4,11 +4,12 @@ Subject       the picture and the words around it
 Panel         one map, on the pixels of the picture
 figure()      Subject and Panels -> an RGB picture
 blended()     a map over a grey copy of a picture, in the shared ramps
+number()      a value in few characters
 
 Maps lie over a grey copy of the picture, so that all colour comes from the map: H&E is as purple as what speaks
-against a class. A bright picture is darkened there, since both ramps end bright. Each map has its own scale, the
-strongest value of either sign; less than a fifth of it is not drawn, where the two ramps look alike. The legend says
-so. Every line of text is broken to the width that it has, whatever a model calls its classes.
+against a class. The copy is darker, since both ramps end bright and their dark ends would pale over white. Each map
+has its own scale, the strongest value of either sign; less than a fifth of it is not drawn, where the two ramps look
+alike. The legend says so. Every line of text is broken to the width that it has, whatever a model calls its classes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _FAINT, _WARNING = (90, 90, 90), (163, 0, 0)
 _TITLE, _BODY, _SMALL = 16, 15, 13
 _DRAWN = 0.2  # of the scale; less is not drawn
 _FAINTEST, _OPACITY = 0.3, 0.75  # there, and at full colour
-_BRIGHT, _DARKENED = 128.0, 0.6
+_DARKENED = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class Panel:
     @property
     def most(self) -> tuple[float, float]:
         """The strongest value for the target and the strongest against it on this picture, both 0 or more."""
-        return max(float(self.values.max()), 0.0), max(-float(self.values.min()), 0.0)
+        return max(0.0, float(self.values.max())), max(0.0, -float(self.values.min()))
 
 
 def figure(subject: Subject, panels: Sequence[Panel]) -> Array:
@@ -100,7 +101,7 @@ def figure(subject: Subject, panels: Sequence[Panel]) -> Array:
 
 
 def blended(picture: Array, values: Array, top: float) -> Array:
-    """uint8 RGB: a map over a grey copy of a picture.
+    """uint8 RGB: a map over a darker, grey copy of a picture.
 
     Parameters
     ----------
@@ -113,10 +114,13 @@ def blended(picture: Array, values: Array, top: float) -> Array:
     size = np.abs(share)
     heat = ramps[(share < 0).astype(int), np.rint(size * 255).astype(np.uint8)]
     strength = np.where(size < _DRAWN, 0.0, _FAINTEST + (_OPACITY - _FAINTEST) * (size - _DRAWN) / (1 - _DRAWN))
-    grey = picture @ np.array([0.299, 0.587, 0.114])
-    if grey.mean() > _BRIGHT:
-        grey = grey * _DARKENED
+    grey = picture @ np.array([0.299, 0.587, 0.114]) * _DARKENED
     return np.asarray(np.rint(grey[..., None] * (1 - strength[..., None]) + heat * strength[..., None]), np.uint8)
+
+
+def number(value: float) -> str:
+    """Three digits; up to a million without an exponent."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _header(sheet: Sheet, subject: Subject, width: int) -> int:
@@ -159,16 +163,16 @@ def _scale_words(panel: Panel) -> list[str]:
     speaks_for, against = panel.most
     if max(panel.most) <= 0:
         return ["Empty: the map is 0 everywhere on this picture."]
-    said = [f"Full colour: {max(panel.most):.3g} {panel.heatmap.parameters.get('unit', '')}".strip()]
+    said = [f"Full colour: {number(max(panel.most))} {panel.heatmap.parameters.get('unit', '')}".strip()]
     if against > 0:
-        said.append(f"Most for {speaks_for:.3g}, most against {against:.3g}")
+        said.append(f"Most for {number(speaks_for)}, most against {number(against)}")
     return said
 
 
 def _legend_words(subject: Subject, signed: bool) -> list[tuple[str, int, RGB]]:
     said = [
         "Each map has its own scale, to its strongest value here: compare where methods look, not how strongly.",
-        "Less than a fifth of a map's scale is not drawn. Maps lie over a grey copy of the picture.",
+        "Less than a fifth of a map's scale is not drawn. Maps lie over a grey, darker copy of the picture.",
     ]
     if not signed:
         said.append("Nothing here speaks against the target.")
