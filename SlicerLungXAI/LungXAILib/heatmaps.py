@@ -64,12 +64,10 @@ def heatmap_nodes(
     tops = [float(part.values.max()) for part in pair]
     made = []
     for part, other_top in zip(pair, tops[::-1] if len(pair) > 1 else [0.0]):
-        said = Said.of(part, other_top)
-        node = logics.scene.AddNewNodeByClass(
-            "vtkMRMLScalarVolumeNode", named(label_of((said.method, said.target)))
-        )
+        key = part.method, part.target
+        node = logics.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", named(label_of(key)))
         set_image(node, part.values, local)
-        _finish(ct_node, node, said, heat_node(logics.scene, is_against((said.method, said.target))))
+        _finish(ct_node, node, Said.of(part, other_top), heat_node(logics.scene, is_against(key)))
         made.append(node)
     return made
 
