@@ -22,7 +22,7 @@ import numpy as np
 from shared_models.contract.client import Client
 from shared_models.contract.colours import CLASS_LABELS
 from shared_models.contract.errors import InvalidInput, ModelUnavailable
-from shared_models.contract.heatmap_words import SANITY, target_words, trust
+from shared_models.contract.heatmap_words import SANITY, trust
 from shared_models.contract.jsonforms import to_json
 from shared_models.contract.results import CT_TARGETS, METHODS, Heatmap, PathologyResult
 from shared_models.contract.values import CLASSES, Array
@@ -166,7 +166,8 @@ def _percent(p: float) -> str:
 
 
 def _explained(heatmap: Heatmap, predicted: bool) -> str:
-    return f"Explained: {target_words(heatmap.target)}{', the predicted class' if predicted else ''}"
+    sides = [CLASS_LABELS.get(side, side) for side in heatmap.target.split(" rather than ")]
+    return f"Explained: {'the predicted class, ' if predicted else ''}{' rather than '.join(sides)}"
 
 
 def enlarged(values: Array, shape: Sequence[int]) -> Array:

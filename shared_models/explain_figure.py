@@ -150,6 +150,10 @@ def _cell(panel: Panel, subject: Subject) -> _Cell:
     failed = heatmap.parameters.get(SANITY) == FAILED
     picture = _annotated(_outlined(blended(subject.picture, panel.values, max(panel.most)), subject.outline), subject)
     lines = [(line, _BODY, INK) for line in _scale_words(panel)]
+    error, converged = (heatmap.parameters.get(key) for key in ("completeness_error", "converged"))
+    if error is not None:
+        far = "" if converged else ", more than was allowed: do not read its values as exact"
+        lines.append((f"Adds up to within {100 * float(error):.2g} %{far}.", _SMALL, _FAINT if converged else _WARNING))
     cells = heatmap.parameters.get("cells_per_tile")
     if cells:
         lines.append((f"{cells} x {cells} cells, interpolated.", _SMALL, _FAINT))

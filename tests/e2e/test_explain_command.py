@@ -73,6 +73,7 @@ def test_a_tile_by_all_methods(explain, server, tmp_path, capsys) -> None:
         assert numbers["parameters"]["fake"] is True and numbers["most_against"] == 0
         assert numbers["sum"] == pytest.approx(numbers["most_for"], rel=1e-5) and numbers["most_for"] > 50
     said = capsys.readouterr()
+    assert "Explained: the predicted class, Adenocarcinoma" in said.out
     assert "Integrated Gradients" in said.out and "was not measured" in said.out and "Adenocarcinoma" in said.out
     assert "Doe" not in Path("numbers.json").read_text() + said.out + picture.text["Comment"]
     with Client(*server[:2]) as client:
@@ -86,7 +87,9 @@ def test_one_method_a_class_and_its_contrast_reach_the_server(explain, server, t
     record = record_of()
     assert [m["target"] for m in record["maps"]] == ["squamous_cell rather than normal"]
     assert record["contrast"] == "normal" and record["synthetic"] is True
-    assert "SYNTHETIC" in Image.open("one.png").text["Comment"] and "SYNTHETIC" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "SYNTHETIC" in Image.open("one.png").text["Comment"] and "SYNTHETIC" in said
+    assert "Explained: Squamous cell carcinoma rather than Normal" in said
 
 
 def test_a_place_of_a_slide(explain, tmp_path, capsys) -> None:

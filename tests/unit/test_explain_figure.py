@@ -100,6 +100,12 @@ def test_a_map_that_fails_its_sanity_check_carries_a_warning() -> None:
     assert has(figure(subject(), [panel(slope(), **{SANITY: FAILED})]), WARNING) > 100
 
 
+def test_values_that_do_not_add_up_as_they_should_carry_a_warning() -> None:
+    exact = {"completeness_error": 0.045, "converged": True}
+    assert has(figure(subject(), [panel(slope(), **exact)]), WARNING) == 0
+    assert has(figure(subject(), [panel(slope(), **{**exact, "converged": False})]), WARNING) > 100
+
+
 def test_an_empty_map_is_drawn_as_empty() -> None:
     picture = figure(subject(), [panel(np.zeros((60, 60)))])
     x, y = 24 + SIDE_PX + 24, int(np.flatnonzero((picture[:, 30] == 120).all(axis=-1))[0])
