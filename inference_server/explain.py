@@ -127,7 +127,7 @@ def explain_tile(client: Client, case_id: str, tile: Tile, asked: Asked, methods
     result = client.pathology_result(case_id)
     maps = [client.heatmap(case_id, "pathology", method) for method in methods]
     picture = tiles.pixels[0]
-    panels = tuple(Panel(m, enlarged(m.values, picture.shape[:2])) for m in maps)
+    panels = tuple(Panel(m, enlarged(m.values, picture.shape[:2]), m.values) for m in maps)
     likely = probabilities(result)
     first = maps[0]
     lines = f"Model: {first.provenance.model_id}", _named(likely, first), _explained(first, asked.target is None)

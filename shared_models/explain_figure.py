@@ -73,15 +73,18 @@ class Panel:
     ----------
     heatmap : as the server gave it
     values : float32 (rows, columns), on the pixels of the picture
+    cells : the map's own values here, where ``values`` are interpolated between them: these set the scale
     """
 
     heatmap: Heatmap
     values: Array
+    cells: Optional[Array] = None
 
     @property
     def most(self) -> tuple[float, float]:
         """The strongest value for the target and the strongest against it on this picture, both 0 or more."""
-        return max(0.0, float(self.values.max())), max(0.0, -float(self.values.min()))
+        own = self.values if self.cells is None else self.cells
+        return max(0.0, float(own.max())), max(0.0, -float(own.min()))
 
 
 def figure(subject: Subject, panels: Sequence[Panel]) -> Array:

@@ -124,6 +124,12 @@ def test_the_outline_runs_around_the_nodule_in_every_picture() -> None:
     assert 98 <= x.min() - 24 < 101 and 199 <= x.max() - 24 <= 202
 
 
+def test_the_cells_of_a_map_set_its_scale_not_what_lies_between_them() -> None:
+    cells, between = np.array([[-0.4, 2.0]], np.float32), np.array([[-0.3, 1.5]], np.float32)
+    assert Panel(heatmap(cells), between, cells).most == (2.0, pytest.approx(0.4))
+    assert Panel(heatmap(cells), between).most == (1.5, pytest.approx(0.3))
+
+
 def test_numbers_are_short() -> None:
     said = [number(value) for value in (0.0, 7.461e-5, 0.2849, 21.04, 999.0, 1397.06, 1.0894e6, -32.81)]
     assert said == ["0", "7.46e-05", "0.285", "21", "999", "1397", "1.09e+06", "-32.8"]
