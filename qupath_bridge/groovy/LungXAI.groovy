@@ -60,6 +60,8 @@ class LungXAI {
         [68, 1, 84], [71, 19, 101], [72, 36, 117], [70, 52, 128], [65, 68, 135], [59, 82, 139], [53, 95, 141],
         [47, 108, 142], [42, 120, 142], [37, 132, 142], [33, 145, 140], [30, 156, 137], [34, 168, 132], [47, 180, 124],
         [68, 191, 112], [94, 201, 98], [122, 209, 81], [155, 217, 60], [189, 223, 38], [223, 227, 24], [253, 231, 37]]
+    static final List<List<Integer>> AGAINST = [
+        [63, 0, 125], [106, 81, 163], [158, 154, 200], [203, 201, 226], [242, 240, 247]]
 
     /** An error that is shown: what happened, and what to do. */
     static class Problem extends RuntimeException {
@@ -82,15 +84,16 @@ class LungXAI {
         return fault instanceof Problem ? ((Problem) fault).words() : 'Unexpected: ' + fault
     }
 
-    /** The colour of a fraction, 0 to 1, of a heatmap's scale. */
-    static List<Integer> heatColour(double fraction) {
+    /** The colour of a fraction, 0 to 1, of a heatmap's scale; another ramp for what speaks against its target. */
+    static List<Integer> heatColour(double fraction, boolean against = false) {
+        List<List<Integer>> ramp = against ? AGAINST : RAMP
         double inside = Double.isNaN(fraction) ? 0d : Math.min(Math.max(fraction, 0d), 1d)
-        double place = inside * (RAMP.size() - 1)
-        int lower = Math.min((int) place, RAMP.size() - 2)
+        double place = inside * (ramp.size() - 1)
+        int lower = Math.min((int) place, ramp.size() - 2)
         double share = place - lower
         List<Integer> colour = []
         for (int c = 0; c < 3; c++)
-            colour << (int) Math.rint(RAMP[lower][c] + (RAMP[lower + 1][c] - RAMP[lower][c]) * share)
+            colour << (int) Math.rint(ramp[lower][c] + (ramp[lower + 1][c] - ramp[lower][c]) * share)
         return colour
     }
 
@@ -648,11 +651,43 @@ class LungXAI {
             return found
         }
 
+        /** The largest absolute value. */
         static float top(float[] values) {
-            float top = Float.NEGATIVE_INFINITY
+            float top = 0f
             for (float value : values)
-                top = Math.max(top, value)
+                top = Math.max(top, Math.abs(value))
             return top
+        }
+
+        static float[] negated(float[] values) {
+            float[] answer = new float[values.length]
+            for (int i = 0; i < values.length; i++)
+                answer[i] = -values[i]
+            return answer
+        }
+
+        /**
+         * The means of whole blocks of cells, so that at most 7 x 7 make a tile: values, columns, matrix. Finer contours
+         * would be thousands of specks; the command does the same.
+         */
+        static Map coarser(float[] values, int columns, List matrix, int cellsPerTile) {
+            int side = cellsPerTile.intdiv(7)
+            if (side < 2)
+                return [values: values, columns: columns, matrix: matrix]
+            int rows = values.length.intdiv(columns)
+            int down = (rows + side - 1).intdiv(side), across = (columns + side - 1).intdiv(side)
+            double[] sums = new double[down * across]
+            for (int row = 0; row < rows; row++)
+                for (int column = 0; column < columns; column++)
+                    sums[row.intdiv(side) * across + column.intdiv(side)] += (double) values[row * columns + column]
+            float[] means = new float[sums.length]
+            for (int i = 0; i < sums.length; i++)
+                means[i] = (float) (sums[i] / (side * side))
+            double[] middle = place(matrix, (side - 1) / 2d, (side - 1) / 2d)
+            List scaled = [
+                [at(matrix, 0, 0) * side, at(matrix, 0, 1) * side, middle[0]],
+                [at(matrix, 1, 0) * side, at(matrix, 1, 1) * side, middle[1]], [0d, 0d, 1d]]
+            return [values: means, columns: across, matrix: scaled]
         }
 
         /** (x, y) on the slide of a place (column, row) on the map, whose matrix is 3 x 3. */

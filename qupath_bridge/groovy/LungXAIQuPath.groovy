@@ -389,7 +389,9 @@ class LungXAIQuPath {
             def map = connection.heatmap(id, method)
             float[] values = map.values
             int columns = map.shape[1] as int
-            if (values.length > MAX_CELLS && only == null)
+            def drawn = LungXAI.Steps.coarser(values, columns, map.index_to_world as List,
+                (map.parameters.cells_per_tile ?: 0) as int)
+            if (drawn.values.length > MAX_CELLS && only == null)
                 throw new LungXAI.Problem('InputTooLarge', 'The heatmap is too large for annotations.',
                     'Select a tile, or classify a smaller region.')
             progress.at(0.9d, 'Drawing')
@@ -405,8 +407,8 @@ class LungXAIQuPath {
             }
             Map<String, String> said = madeBy(map.provenance, run, id) +
                 ['LungXAI method': method, 'LungXAI target': map.target,
-                    'LungXAI parameters': map.parameters.toString()]
-            List<PathObject> steps = contours(values, columns, map, method, said, only)
+                    'LungXAI parameters': map.parameters.toString(), 'LungXAI trust': trust(map.parameters)]
+            List<PathObject> steps = contours(drawn, map.target as String, method, said, only)
             top.removeChildObjects(top.getChildObjects()
                 .findAll { it.isAnnotation() && it.getMetadata().get('LungXAI method') == method })
             top.addChildObjects(steps)
@@ -421,16 +423,30 @@ class LungXAIQuPath {
         }
     }
 
-    /** Annotations of the steps of a heatmap, of the whole map or of the cells of one tile. */
-    private List<PathObject> contours(float[] values, int columns, Map map, String method, Map<String, String> said,
-        ROI only) {
+    /** How far a method's maps can be trusted on this model, as shared_models/contract/heatmap_words.py says it. */
+    private static String trust(Map parameters) {
+        String failed = parameters.sanity_check == 'failed' ?
+            'FAILS the sanity check: this map hardly depends on what the model learned; ' : ''
+        return failed + (parameters.faithfulness ?: 'how faithful this map is was not measured')
+    }
+
+    /** Annotations of the steps of a heatmap, for its target and against it, of the whole map or of one tile's cells. */
+    private List<PathObject> contours(Map map, String target, String method, Map<String, String> said, ROI only) {
+        float[] values = map.values
         float top = LungXAI.Steps.top(values)
+        return steps(values, map, top, method, target, false, said, only) +
+            steps(LungXAI.Steps.negated(values), map, top, method, target, true, said, only)
+    }
+
+    private List<PathObject> steps(float[] values, Map map, float top, String method, String target, boolean against,
+        Map<String, String> said, ROI only) {
         List<PathObject> made = []
+        String word = against ? ' against' : ''
         for (int k = 2; k <= LEVELS; k++) {
             def boxes = []
-            for (run in LungXAI.Steps.runs(values, columns, k, LEVELS, top)) {
-                double[] first = LungXAI.Steps.place(map.index_to_world, run[1] - 0.5d, run[0] - 0.5d)
-                double[] last = LungXAI.Steps.place(map.index_to_world, run[2] - 0.5d, run[0] + 0.5d)
+            for (run in LungXAI.Steps.runs(values, map.columns as int, k, LEVELS, top)) {
+                double[] first = LungXAI.Steps.place(map.matrix as List, run[1] - 0.5d, run[0] - 0.5d)
+                double[] last = LungXAI.Steps.place(map.matrix as List, run[2] - 0.5d, run[0] + 0.5d)
                 boxes << ROIs.createRectangleROI(first[0], first[1], last[0] - first[0], last[1] - first[1],
                     ImagePlane.getDefaultPlane()).getGeometry()
             }
@@ -441,9 +457,11 @@ class LungXAIQuPath {
                 whole = GeometryTools.ensurePolygonal(whole.intersection(only.getGeometry()))
             if (whole.isEmpty())
                 continue
-            String name = 'LungXAI ' + method + ' ' + k + '/' + LEVELS
-            String title = method + ' of ' + map.target + ', step ' + k + ' of ' + LEVELS + ' (research use only)'
-            PathObject step = annotation(whole, pathClass(name, LungXAI.heatColour((k - 0.5d) / LEVELS)), title, said)
+            String name = 'LungXAI ' + method + word + ' ' + k + '/' + LEVELS
+            String title = METHODS[method] + ':' + word + ' ' + (LungXAI.LABELS[target] ?: target) + ', step ' + k +
+                ' of ' + LEVELS + ' (research use only)'
+            PathObject step = annotation(whole, pathClass(name, LungXAI.heatColour((k - 0.5d) / LEVELS, against)),
+                title, said)
             step.getMeasurementList().put('LungXAI value from', top * (k - 1d) / LEVELS)
             step.getMeasurementList().put('LungXAI value to', top * (double) k / LEVELS)
             made << step

@@ -29,9 +29,16 @@ try {
         answer.runs = (2..5).collect { k -> of('Steps').runs(values, asked.columns as int, k, 5, top) }
         answer.mean = of('Steps').mean(values, asked.columns as int, asked.matrix, 0d, 0d, asked.width as double,
             asked.width as double)
+        def negated = of('Steps').negated(values)
+        answer.against = (2..5).collect { k -> of('Steps').runs(negated, asked.columns as int, k, 5, top) }
+    } else if (asked.ask == 'coarser') {
+        answer = of('Steps').coarser(asked.values.collect { it as float } as float[], asked.columns as int,
+            asked.matrix, asked.cells as int)
+        answer.values = answer.values.toList()
     } else if (asked.ask == 'colours') {
         answer = [labels: lungxai.LABELS, colours: lungxai.COLOURS, classes: lungxai.CLASSES,
-                  ramp: (0..20).collect { lungxai.heatColour(it / 20d) }, words: lungxai.inWords([normal: 0.25d])]
+                  ramp: (0..20).collect { lungxai.heatColour(it / 20d) },
+                  against: (0..20).collect { lungxai.heatColour(it / 20d, true) }, words: lungxai.inWords([normal: 0.25d])]
     } else if (asked.ask == 'connect') {
         answer.info = lungxai.connect(new File(asked.folder)).info()
     } else if (asked.ask == 'case') {

@@ -137,6 +137,7 @@ def test_colours_and_names_are_those_of_the_report(ask) -> None:
     assert got["labels"] == colours.CLASS_LABELS
     assert {name: tuple(colour) for name, colour in got["colours"].items()} == colours.CLASS_COLOURS
     assert [tuple(colour) for colour in got["ramp"]] == [colours.heat_colour(k / 20) for k in range(21)]
+    assert [tuple(colour) for colour in got["against"]] == [colours.heat_colour(k / 20, True) for k in range(21)]
     assert "Normal: 25.0 %" in got["words"] and "Large cell carcinoma: not assessed" in got["words"]
 
 
@@ -178,12 +179,30 @@ def test_tiles_at_the_slides_edge_are_those_of_the_command(ask, tmp_path: Path, 
     assert (grid.origin_px + side > np.array(slide.dimensions)).any()
 
 
+def test_a_fine_heatmap_is_drawn_of_the_means_that_pythons_draws(ask) -> None:
+    from qupath_bridge.heatmap_contours import _coarser
+    from shared_models.contract.provenance import Provenance
+    from shared_models.contract.results import Heatmap
+
+    values = np.random.default_rng(5).normal(0, 1, (30, 58)).astype(np.float32)
+    matrix = np.array([[8.0, 0, 104], [0, 8.0, 54], [0, 0, 1]])
+    by = Provenance("m", "ab" * 32, "1", True, "cpu", ("normal",))
+    heatmap = Heatmap(values, matrix, "s", "pathology", "occlusion", "normal", by, {"cells_per_tile": 28})
+    expected = _coarser(heatmap)
+    got = ask("coarser", values=values.ravel().tolist(), columns=58, matrix=matrix.tolist(), cells=28)
+    assert got["columns"] == expected.values.shape[1] == 15
+    np.testing.assert_allclose(np.reshape(got["values"], (-1, 15)), expected.values, atol=1e-5)
+    np.testing.assert_allclose(got["matrix"], expected.index_to_world)
+    whole = ask("coarser", values=values.ravel().tolist(), columns=58, matrix=matrix.tolist(), cells=7)
+    assert whole["columns"] == 58
+
+
 def test_steps_of_a_heatmap_cover_the_cells_that_pythons_do(ask) -> None:
     values = np.random.default_rng(2).normal(size=(7, 9)).astype(np.float32)
     got = ask(
         "steps", values=values.ravel().tolist(), columns=9, matrix=[[32, 0, 16], [0, 32, 16], [0, 0, 1]], width=64
     )
-    step = np.clip(np.ceil(values / values.max() * 5), 0, 5).astype(int)
+    step = np.clip(np.ceil(values / np.abs(values).max() * 5), 0, 5).astype(int)
     for k, runs in zip(range(2, 6), got["runs"]):
         cells = np.zeros(values.shape, bool)
         for row, first, last in runs:
