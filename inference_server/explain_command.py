@@ -210,6 +210,8 @@ def _said(explained: Any, out: Path) -> None:
         print(f"  {METHOD_LABELS[numbers['method']]:<21s}{row}  {_completeness(numbers):<13s} {numbers['trust']}")
     if any(numbers["parameters"].get("converged") is False for numbers in record["maps"]):
         print("  Integrated Gradients did not reach its tolerance: its values add up less exactly than was asked for.")
+    if record["modality"] == "radiology":
+        print("  These are of the whole nodule; the figure's scales are of the slice that it shows.")
     print(f"\nLook at {out}")
 
 

@@ -108,6 +108,7 @@ def test_a_nodule(explain, volume, server, capsys) -> None:
     assert [m["method"] for m in record["maps"]] == list(METHODS) and record["target"] == "malignancy"
     assert record["nodule"]["long_axis_mm"] == 8.0 and record["point_lps_mm"] == [5, 6, 4]
     assert "level -600 HU" in record["window"] and Image.open("explain.png").width == 1320
+    assert "of the whole nodule" in capsys.readouterr().out
     assert (server[2] / "calls").read_text().splitlines()[-1] == f"analyse {' '.join(METHODS)} malignancy"
 
 
