@@ -36,6 +36,7 @@ _TITLE, _BODY, _SMALL = 16, 15, 13
 _DRAWN = 0.2  # of the scale; less is not drawn
 _FAINTEST, _OPACITY = 0.3, 0.75  # there, and at full colour
 _DARKENED = 0.6
+_SIZES = ("saliency", "smoothgrad")  # sizes of gradients: how much a pixel matters, either way
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +154,9 @@ def _cell(panel: Panel, subject: Subject) -> _Cell:
     failed = heatmap.parameters.get(SANITY) == FAILED
     picture = _annotated(_outlined(blended(subject.picture, panel.values, max(panel.most)), subject.outline), subject)
     lines = [(line, _BODY, INK) for line in _scale_words(panel)]
+    if heatmap.parameters.get("sign") == "absolute":
+        what = "Without sign: what matters, for or against." if heatmap.method in _SIZES else "Only what speaks for it."
+        lines.append((what, _SMALL, _FAINT))
     error, converged = (heatmap.parameters.get(key) for key in ("completeness_error", "converged"))
     if error is not None:
         far = "" if converged else ", more than was allowed: do not read its values as exact"
@@ -182,7 +186,7 @@ def _legend_words(subject: Subject, signed: bool) -> list[tuple[str, int, RGB]]:
         "Less than a fifth of a map's scale is not drawn. Maps lie over a grey, darker copy of the picture.",
     ]
     if not signed:
-        said.append("Nothing here speaks against the target.")
+        said.append("No map here shows anything that speaks against the target.")
     if subject.outline is not None:
         said.append("Yellow line: the nodule as it was segmented.")
     if subject.width is None:

@@ -8,7 +8,7 @@ from shared_models.contract.heatmap_words import FAILED, SANITY
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import METHODS, Heatmap
 from shared_models.explain_figure import OUTLINE, SIDE_PX, Panel, Subject, blended, figure, number, round_length
-from shared_models.figure_sheet import font, spelled, wrapped
+from shared_models.figure_sheet import Sheet, font, spelled, wrapped
 
 PROVENANCE = Provenance("test model", "0" * 64, "test", False, "cpu", ("adenocarcinoma", "normal"))
 WARNING = (163, 0, 0)
@@ -104,6 +104,18 @@ def test_values_that_do_not_add_up_as_they_should_carry_a_warning() -> None:
     exact = {"completeness_error": 0.045, "converged": True}
     assert has(figure(subject(), [panel(slope(), **exact)]), WARNING) == 0
     assert has(figure(subject(), [panel(slope(), **{**exact, "converged": False})]), WARNING) > 100
+
+
+@pytest.mark.parametrize(("method", "says"), [("saliency", "for or against"), ("gradcam", "Only what speaks for it")])
+def test_a_map_without_sign_says_what_it_leaves_out(method, says, monkeypatch) -> None:
+    said = []
+    put = Sheet.text
+    monkeypatch.setattr(Sheet, "text", lambda sheet, text, *rest: said.append(text) or put(sheet, text, *rest))
+    figure(subject(), [panel(slope(), method=method, sign="absolute")])
+    assert any(says in text for text in said)
+    said.clear()
+    figure(subject(), [panel(slope(-1), method=method, sign="signed")])
+    assert not any(says in text for text in said)
 
 
 def test_an_empty_map_is_drawn_as_empty() -> None:
