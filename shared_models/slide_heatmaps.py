@@ -15,6 +15,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 
 from .contract.errors import Cancelled, InputTooLarge, InvalidInput
+from .contract.heatmap_words import RATHER
 from .contract.provenance import Provenance
 from .contract.results import Heatmap, PathologyResult
 from .contract.values import Array
@@ -125,7 +126,7 @@ def slide_heatmaps(
                 canvases[method], made[method] = _Canvas(result, (maps.shape[1], maps.shape[2])), dict(record)
             canvases[method].add(start, maps)
             made[method] = _joined(made[method], record)
-    named = chosen if contrast is None else f"{chosen} rather than {contrast}"
+    named = chosen if contrast is None else f"{chosen}{RATHER}{contrast}"
     return {m: canvas.heatmap(result, m, named, model.provenance, made[m]) for m, canvas in canvases.items()}
 
 

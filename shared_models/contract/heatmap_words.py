@@ -1,6 +1,6 @@
 """What a heatmap is and how far it can be trusted, in the same words in Slicer, in QuPath and in the report.
 
-AGAINST          how the target of a map of negative evidence begins
+AGAINST, RATHER  how the target of a map of negative evidence begins, and what stands between the two of a contrast
 parts()          what speaks for the target, and what speaks against it, as two maps
 title()          method and target
 trust()          the method's measured figures on this model, and its sanity check
@@ -16,7 +16,7 @@ import numpy as np
 from .colours import CLASS_LABELS, METHOD_LABELS
 from .results import Heatmap
 
-AGAINST = "against "
+AGAINST, RATHER = "against ", " rather than "
 # Parameters that the server adds to a map where the model's bundle holds measures of its methods.
 FIGURES, SANITY = "faithfulness", "sanity_check"
 PASSED, FAILED = "passed", "failed"
@@ -37,10 +37,11 @@ def parts(heatmap: Heatmap) -> tuple[Heatmap, Optional[Heatmap]]:
 
 
 def target_words(target: str) -> str:
-    """A target as a reader knows it: a class by its label."""
+    """A target as a reader knows it: a class by its label, also where two are set against each other."""
     against = target.startswith(AGAINST)
     bare = target[len(AGAINST) :] if against else target
-    return (AGAINST if against else "") + CLASS_LABELS.get(bare, bare.replace("_", " "))
+    words = RATHER.join(CLASS_LABELS.get(part, part.replace("_", " ")) for part in bare.split(RATHER))
+    return (AGAINST if against else "") + words
 
 
 def title(heatmap: Heatmap) -> str:

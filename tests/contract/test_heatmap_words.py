@@ -29,6 +29,8 @@ def test_targets_in_words() -> None:
     assert target_words("squamous_cell") == "Squamous cell carcinoma"
     assert target_words("against malignancy") == "against malignancy"
     assert target_words("lepidic growth") == "lepidic growth"
+    assert target_words("normal rather than squamous_cell") == "Normal rather than Squamous cell carcinoma"
+    assert target_words("against normal rather than x") == "against Normal rather than x"
 
 
 def test_a_map_says_how_far_it_can_be_trusted() -> None:
