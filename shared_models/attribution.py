@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from .attribution_cam import GradCam, GradCamPlusPlus, joined
-from .attribution_gradients import Saliency, SmoothGrad, largest, opened
+from .attribution_gradients import Saliency, SmoothGrad, engine, largest, opened
 from .attribution_integrated import IntegratedGradients
 from .attribution_method import Maps, Method
 from .attribution_model import Aim, Explained, Target
@@ -99,6 +99,9 @@ def _shared(model: Explained, aim: Aim, asked: Mapping[str, Method]) -> dict[str
     saliency = any(isinstance(each, Saliency) for each in serves.values())
 
     def passed(part: Aim) -> list[Tensor]:
+        found = model.passed(part, captures=True) if saliency else None
+        if found is not None and found.features is not None and found.by_features is not None:
+            return [found.features, found.by_features, found.gradient]
         leaf = part.inputs.detach().clone().requires_grad_(saliency)
         with torch.enable_grad():
             score, (features,) = model.score(part.at(leaf), captures=True, tail=not saliency)
@@ -114,5 +117,6 @@ def _shared(model: Explained, aim: Aim, asked: Mapping[str, Method]) -> dict[str
             if isinstance(each, GradCam):
                 parts[name].append(each.maps(features, by_features, space))
             else:
-                parts[name].append(Maps(largest(opened(model, rest[0].float()))))
+                steepest = largest(opened(model, rest[0].float()))
+                parts[name].append(Maps(steepest, said=engine(model, aim, captures=True)))
     return {name: each.result(aim, joined(parts[name])) for name, each in serves.items()}

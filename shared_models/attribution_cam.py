@@ -120,4 +120,4 @@ def layer_gradients(model: Explained, aim: Aim) -> tuple[Tensor, Tensor]:
 def joined(parts: list[Maps]) -> Maps:
     """The maps of batches one after the other."""
     cells = [part.cells for part in parts if part.cells is not None]
-    return Maps(torch.cat([part.values for part in parts]), torch.cat(cells) if cells else None)
+    return Maps(torch.cat([part.values for part in parts]), torch.cat(cells) if cells else None, said=parts[0].said)

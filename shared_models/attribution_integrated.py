@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .attribution_baseline import Baseline, baseline, said
-from .attribution_gradients import scored_gradients
+from .attribution_gradients import engine, scored_gradients
 from .attribution_method import Maps, Method
 from .attribution_model import Aim, Explained
 from .attribution_result import Setting
@@ -83,7 +83,7 @@ class IntegratedGradients(Method):
                 break
             steps, points = 2 * steps, [(2 * k + 1) / (2 * steps) for k in range(steps)]
         fine = error <= self.tolerance
-        note: tuple[tuple[str, Setting], ...] = (("steps", int(used.max())),)
+        note: tuple[tuple[str, Setting], ...] = (("steps", int(used.max())), *engine(self.model, aim))
         if not fine.all():
             note += (("completeness", f"not reached in {int((~fine).sum())} of {len(fine)} maps"),)
         return Maps(result.sum(dim=1), None, error, fine, note)

@@ -9,6 +9,7 @@ changed. Weights that change later are not seen: make a new Explained.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional, Union
@@ -16,13 +17,16 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from .attribution_network import captured, quick
+from .attribution_onnx_gradient import OnnxGradient, Passed, compiled
 from .contract.errors import InvalidInput
 from .contract.values import Array
 
 Target = Union[None, int, str, Sequence[Union[int, str]]]
 Forward = Callable[[nn.Module, Tensor, Optional[Tensor]], Tensor]
+_COMPILED = 6  # sessions that are kept, of as many shapes of inputs
 BATCH_CPU = 4  # measured on two cores: 4 tiles of 224 x 224 take 50 ms each, 8 take 58, one takes 61
 
 
@@ -57,6 +61,11 @@ class Aim:
         score = logits.gather(1, self.targets[:, None])[:, 0]
         return score if self.contrast is None else score - logits.gather(1, self.contrast[:, None])[:, 0]
 
+    def seed(self, outputs: int) -> Tensor:
+        """float32 (n, outputs): the gradient of each score by its logits."""
+        seed = one_hot(self.targets, outputs)
+        return (seed if self.contrast is None else seed - one_hot(self.contrast, outputs)).float()
+
 
 class Explained:
     """A network with what the attribution methods must know of it.
@@ -74,6 +83,8 @@ class Explained:
         what Occlusion uses
     batch : inputs that are computed at once; None: 4 on a CPU, on a GPU found by doubling
     fast : explain on a copy that computes the same faster
+    engine : of gradients: "auto" is ONNX Runtime, on a CPU and for networks that it can run backwards, and else torch;
+        "torch" is torch
 
     Raises
     ------
@@ -84,7 +95,7 @@ class Explained:
         self, network: nn.Module, outputs: Sequence[str], *, layer: str = "", fixed_channels: Sequence[int] = (),
         low: float = 0.0, high: float = 1.0, forward: Optional[Forward] = None,
         scores: Optional[Callable[[Array], Array]] = None, device: str = "cpu", batch: Optional[int] = None,
-        fast: bool = True,
+        fast: bool = True, engine: str = "auto",
     ) -> None:  # fmt: skip
         if len(set(outputs)) != len(outputs) or not outputs:
             raise InvalidInput("The outputs of the model do not have a name each.", "Name each output once.")
@@ -97,13 +108,16 @@ class Explained:
         self.scores, self.device, self.fast, self.batch = scores, torch.device(device), fast, batch
         self._forward: Forward = forward or (lambda net, inputs, given: net(inputs))
         self._quick: Optional[nn.Module] = None
+        self._onnx = engine == "auto" and fast and self.device.type == "cpu"
+        self._compiled: OrderedDict[Any, Optional[OnnxGradient]] = OrderedDict()  # the last used at the end
         self.tuned: dict[Any, Any] = {}  # what was measured once: batch sizes and precision, by method and shape
 
     def over(self, network: nn.Module) -> Explained:
-        """The same settings on another network of the same kind; it has no faster way to its scores."""
+        """The same settings on another network of the same kind, for a few maps: nothing is compiled for it."""
         return Explained(
             network, self.outputs, layer=self.layer, fixed_channels=self.fixed_channels, low=self.low, high=self.high,
             forward=self._forward, device=str(self.device), batch=self.batch, fast=self.fast,
+            engine="torch",
         )  # fmt: skip
 
     # --- what is asked
@@ -196,6 +210,31 @@ class Explained:
         if len(seen) != 1:
             raise InvalidInput("The layer is used more than once, or not at all.", "Name a layer that is used once.")
         return score, seen
+
+    def passed(self, aim: Aim, captures: bool = False) -> Optional[Passed]:
+        """Gradients of the scores by inputs, and with ``captures`` by the layer, of ONNX Runtime; None: ask torch."""
+        made = self._compile(aim, captures)
+        return None if made is None else made(aim.inputs, aim.seed(len(self.outputs)), aim.given)
+
+    def engine(self, aim: Aim, captures: bool = False) -> str:
+        """What computes gradients of inputs like these."""
+        return "torch" if self._compile(aim, captures) is None else "ONNX Runtime"
+
+    def _compile(self, aim: Aim, captures: bool) -> Optional[OnnxGradient]:
+        if not self._onnx or torch.is_autocast_enabled("cpu"):
+            return None
+        given = None if aim.given is None else aim.given.shape[1:]
+        key = (aim.inputs.shape[1:], given, captures, torch.get_num_threads())
+        if key not in self._compiled:
+            one = aim.of([0])
+            self._compiled[key] = compiled(
+                self.network, self.layer, one.inputs, one.seed(len(self.outputs)), one.given, self._forward, captures
+            )
+            if len(self._compiled) > _COMPILED:
+                self._compiled.popitem(last=False)
+        else:
+            self._compiled.move_to_end(key)
+        return self._compiled[key]
 
     def logits(self, inputs: Any, given: Optional[Tensor] = None) -> Tensor:
         """float32 (n, outputs), without gradients, in batches."""

@@ -1,6 +1,7 @@
 """A network's copy that computes the same faster, for methods that ask it many times.
 
 quick()      the copy: normalisation and padding folded into the convolutions, ReLUs in place, pixels kept together
+folded()     the copy with normalisation folded alone, and nothing in place: what can be traced
 captured()   what a layer gave in one forward pass
 
 BatchNorm in evaluation is a scale and a shift of each channel, so the convolution before it can do it. What may be
@@ -95,13 +96,27 @@ def quick(network: nn.Module, layer: str, example: Tensor, answer: Answer, fast:
     return plain
 
 
+def folded(network: nn.Module, layer: str, example: Tensor, answer: Answer) -> nn.Module:
+    """A copy whose batch norms are folded into the convolutions before them where they can be; arguments as of quick().
+
+    Not compared with the network.
+    """
+    plain = _frozen(copy.deepcopy(network))
+    for module in plain.modules():
+        if isinstance(getattr(module, "inplace", None), bool):
+            module.inplace = False  # type: ignore[assignment]
+    return _frozen(_changed(plain, layer, example, answer, norms_alone=True))
+
+
 def _frozen(network: nn.Module) -> nn.Module:
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return network.eval()
 
 
-def _changed(network: nn.Module, layer: str, example: Tensor, answer: Answer) -> nn.Module:
+def _changed(
+    network: nn.Module, layer: str, example: Tensor, answer: Answer, norms_alone: bool = False
+) -> nn.Module:  # fmt: skip
     calls: list[tuple[str, Tensor, Any]] = []  # held, so that no two tensors have one identity
     names = {module: name for name, module in network.named_modules()}
 
@@ -126,7 +141,8 @@ def _changed(network: nn.Module, layer: str, example: Tensor, answer: Answer) ->
         module = _at(network, name)
         before, pad = made.get(id(given)), padded.get(id(given))
         once = count[name] == 1
-        if isinstance(module, nn.Conv2d) and pad and once and count[pad] == 1 and id(given) not in watched:
+        padding = pad and once and count[pad] == 1 and not norms_alone
+        if isinstance(module, nn.Conv2d) and padding and id(given) not in watched:
             joined = _padding_too(_at(network, pad), module)
             if joined is not None:
                 _replaced(network, name, joined)
@@ -135,7 +151,7 @@ def _changed(network: nn.Module, layer: str, example: Tensor, answer: Answer) ->
             fused = fuse_conv_bn_eval(_at(network, before), module)
             _replaced(network, before, fused)
             _replaced(network, name, nn.Identity())
-        if isinstance(module, _RELUS) and once and id(given) not in watched:
+        if isinstance(module, _RELUS) and not norms_alone and once and id(given) not in watched:
             into = made.get(id(given)) or normed.get(id(given))
             if into and _pointwise(_at(network, into)) and into != layer and example.ndim == 4:
                 highest = 6.0 if isinstance(module, nn.ReLU6) else float("inf")
@@ -143,6 +159,8 @@ def _changed(network: nn.Module, layer: str, example: Tensor, answer: Answer) ->
                 _replaced(network, name, nn.Identity())
             elif into:
                 module.inplace = True
+    if norms_alone:
+        return network
     if example.ndim == 4:
         for name, module in list(network.named_modules()):
             if _pointwise(module) and name != layer:

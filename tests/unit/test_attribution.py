@@ -170,7 +170,7 @@ def test_passes_are_shared() -> None:
             Counting.passes += 1
             return self.features(x).sum((2, 3))[:, :1].repeat(1, 3)
 
-    model = Explained(Counting(), NAMES, layer="features")
+    model = Explained(Counting(), NAMES, layer="features", engine="torch")
     model.logits(images())  # the copy is made
     Counting.passes = 0
     attribute_all(model, images(), 0, ("saliency", "gradcam", "gradcam_pp"))
