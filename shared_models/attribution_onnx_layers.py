@@ -172,12 +172,13 @@ def _unmean(
     t: Translation, node: Any, g: Any, x: Any, kernel: Any, stride: Any, pad: Any, ceil: bool, *how: Any
 ) -> Any:
     sides = _windows(kernel, stride, pad, 1, ceil)
-    n, channels, *cells = shape(g)
+    cells = shape(g)[2:]
     only(list(shape(x)[2:]) == [c * s for c, s in zip(cells, sides)] and how[-1] is None, "means beyond the edge")
-    apart = t.reshaped(g, [n, channels, *(part for cell in cells for part in (cell, 1))])
-    wide = [n, channels, *(part for pair in zip(cells, sides) for part in pair)]
-    spread = t.reshaped(t.add("Expand", apart, np.array(wide, np.int64)), shape(x))
-    return t.add("Mul", spread, _single(1 / np.prod(sides)))
+    # Each cell repeated; its share first, while there are few.
+    share = t.add("Mul", t.name(g), _single(1 / np.prod(sides)))
+    times = _single([1, 1, *sides])
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return t.add("Resize", share, "", times, **how)
 
 
 # --- norms
@@ -228,20 +229,21 @@ def _ungroup_normed(
     (w g - <w g> - h <w g h>) / s.
     """  # noqa: D205
     standard, inverse = t.normed[x]
-    ones, each = [1] * (len(shape(x)) - 2), channels // groups
-    space = np.arange(2, len(shape(x)), dtype=np.int64)
-    scale = t.weight(weight).reshape(-1)
+    ones, space = [1] * (len(shape(x)) - 2), np.arange(2, len(shape(x)), dtype=np.int64)
+    each, scale = channels // groups, t.weight(weight).reshape(-1)
     group = np.arange(channels) // each
-    same = group[:, None] == group
-    mean_of_group = (same * scale / each).reshape(channels, channels, *ones)  # of the channels' means, weighted
-    of_group = (group[:, None] == np.arange(groups)).reshape(channels, groups, *ones)
-    deviation = t.add("Conv", t.reshaped(inverse, (n, groups, *ones)), _single(of_group))
+    mean_of_group = (group[:, None] == group) * scale[:, None] / each  # of the channels' means, weighted
+    of_group = np.arange(groups)[:, None] == group
+    deviation = t.add("MatMul", t.reshaped(inverse, (n, groups)), _single(of_group))
 
-    def owed(values: str) -> Any:
-        mean = t.add("ReduceMean", values, space, keepdims=1)
-        return t.add("Mul", t.add("Conv", mean, _single(mean_of_group)), deviation)
+    def each_channel(values: Any) -> str:
+        return t.reshaped(values, (n, channels, *ones))
+
+    def owed(values: str) -> str:
+        mean = t.add("MatMul", t.add("ReduceMean", values, space, keepdims=0), _single(mean_of_group))
+        return each_channel(t.add("Mul", mean, deviation))
 
     gradient = t.name(g)
     shift, slope = owed(gradient), owed(t.add("Mul", gradient, standard))
-    own = t.add("Mul", gradient, t.add("Mul", deviation, _single(scale.reshape(channels, *ones))))
+    own = t.add("Mul", gradient, each_channel(t.add("Mul", deviation, _single(scale))))
     return [t.add("Sub", own, t.add("Add", t.add("Mul", standard, slope), shift))]
