@@ -82,6 +82,9 @@ def _run(given: argparse.Namespace) -> int:
         raise InvalidInput("Fewer than two cases have no interval.", "Give --cases 2 or more.")
     if (given.csv or given.cases is not None) and "xai" not in (given.task or ()):
         raise InvalidInput("--csv and --cases belong to the task xai.", "Add --task xai, or leave them out.")
+    for path in (given.json, given.markdown, given.csv):
+        if path is not None:
+            _prepared(path)
     tasks: dict[str, Any] = {}
     failed = []
     for name in given.task or [name for name in TASKS if name not in ON_REQUEST]:
@@ -115,6 +118,16 @@ def _run(given: argparse.Namespace) -> int:
         writer.writerows(rows(tasks["xai"]))
         _written(given.csv, lines.getvalue())
     return 1 if failed else 0
+
+
+def _prepared(path: Path) -> None:
+    """Make the folder of a result before the hours that go into it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(path.name + ".part").touch()
+        path.with_name(path.name + ".part").unlink()
+    except OSError as fault:
+        raise ServerError(f"{path} cannot be written: {fault.strerror}.", "Choose another place.") from fault
 
 
 def _written(path: Path, text: str) -> None:

@@ -7,8 +7,8 @@ What a CT job does is said by its series_uid, commands parted by spaces:
   die_once=FILE the same, unless FILE exists; FILE is made first
   fail          raise an exception that is none of ours
 What a call on tiles does is said by its brightest pixel: 251 ends the process, 250 takes 50 ms a call.
-Each call on tiles appends its number of tiles to the file that LUNGXAI_TEST_CALLS names, where it is set; each call that
-explains appends what it was asked for.
+Each call on tiles appends its number of tiles to the file that LUNGXAI_TEST_CALLS names, where it is set; each call
+that explains appends what it was asked for.
 """
 
 from __future__ import annotations
