@@ -4,8 +4,9 @@ OnnxGradient   compiled for one shape of inputs: the gradient, the logits and wh
 compiled()     an OnnxGradient, or None where there cannot be one
 
 torch differentiates, ONNX Runtime computes: the network and its way back are traced together as one graph of ATen
-operators, each of which attribution_onnx_operators translates. The result is compared with torch's own on the first
-input. Where the package onnx is missing, an operator has no translation or the two differ, gradients stay torch's.
+operators, each of which attribution_onnx_operators translates; attribution_onnx_layout spares what ONNX Runtime would
+reorder. The result is compared with torch's own on the first input. Where the package onnx is missing, an operator has
+no translation or the two differ, gradients stay torch's.
 Numbers are single precision on both sides and differ by rounding alone.
 """
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from .attribution_network import captured, folded
+from .attribution_onnx_layout import optimised
 
 Forward = Callable[[nn.Module, Tensor, Optional[Tensor]], Tensor]
 # Of the norm. Rounding may turn a ReLU that is all but zero, which shows in a few places of the gradient.
@@ -49,14 +51,17 @@ class OnnxGradient:
     ----------
     model : serialised ONNX, of inputs, seed and what is given
     threads : that it may use
+    ready : run the model as it is
     """
 
-    def __init__(self, model: bytes, threads: int) -> None:
+    def __init__(self, model: bytes, threads: int, ready: bool = False) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
+        if ready:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, inputs: Tensor, seed: Tensor, given: Optional[Tensor]) -> Passed:
@@ -89,7 +94,7 @@ def compiled(
     try:
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        from .attribution_onnx_operators import Unsupported, onnx_model
+        from .attribution_onnx_operators import onnx_model
     except ImportError:
         return None
     try:
@@ -108,10 +113,17 @@ def compiled(
             expected = Passed(*(part.detach() for part in passed(*arguments)))
             traced = make_fx(passed)(*arguments)
         traced.graph.eliminate_dead_code()
-        made = OnnxGradient(onnx_model(traced, ("inputs", "seed", "given")[: len(arguments)]), torch.get_num_threads())
-        return made if _alike(expected, made(inputs, seed, given)) else None
-    except (Unsupported, ImportError, RuntimeError, TypeError, ValueError, AttributeError, AssertionError, KeyError):
-        return None  # a network that does something unforeseen is explained by torch
+        model = onnx_model(traced, ("inputs", "seed", "given")[: len(arguments)])
+    except Exception:  # whatever a network does that is unforeseen: it is explained by torch
+        return None
+    for rewritten in (True, False):
+        try:
+            made = OnnxGradient(optimised(model) if rewritten else model, torch.get_num_threads(), rewritten)
+            if _alike(expected, made(inputs, seed, given)):
+                return made
+        except Exception:  # onnxruntime raises its own kinds
+            continue
+    return None
 
 
 def _alike(first: Passed, other: Passed) -> bool:

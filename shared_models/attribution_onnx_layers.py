@@ -69,6 +69,12 @@ def _input_gradient(
         swapped = turned.reshape(groups, out // groups, into, *kernel).swapaxes(1, 2)
         swapped = swapped.reshape(groups * into, out // groups, *kernel)
         return t.add("Conv", g, swapped, pads=before + after, group=groups)
+    if groups == weight.shape[0] and any(s > 1 for s in stride):
+        # Of each channel alone: zeros put between first, for ONNX Runtime's transposed convolution is slow at it.
+        ones = np.ones((groups, 1, *[1] * len(kernel)), np.float32)
+        apart = t.add("ConvTranspose", g, ones, strides=stride, output_padding=[s - 1 for s in stride], group=groups)
+        wide = [n * s for n, s in zip(there, stride)]
+        return _input_gradient(t, apart, wide, weight, [1] * len(kernel), first, size, groups)
     only(min(first) >= 0, "padding that cuts")
     ends, more = [max(r - s, 0) for r, s in zip(reach, size)], [max(s - r, 0) for r, s in zip(reach, size)]
     return t.add(

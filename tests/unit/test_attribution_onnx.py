@@ -189,3 +189,43 @@ def test_the_slide_and_nodule_networks_are_translated() -> None:
         expected = gradient.abs().amax(1)
         # A ReLU that is all but zero may turn by rounding, which shows at few places.
         assert float((torch.from_numpy(found.values.copy()) - expected).norm() / expected.norm()) < 0.02
+
+
+def test_masks_stay_in_blocks() -> None:
+    """Fewer changes of layout, and the same numbers; where a value is repeated along an axis it is reordered still."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from shared_models.attribution_onnx_layout import optimised
+
+    draw = np.random.default_rng(0)
+    weights = {
+        "w": draw.normal(size=(32, 32, 1, 1)), "v": draw.normal(size=(16, 32, 1, 1)), "low": np.zeros(()),
+        "u": draw.normal(size=(32, 16, 1, 1)),
+    }  # fmt: skip
+    steps = [
+        ("Conv", ("x", "w"), "a"), ("Greater", ("a", "low"), "m"), ("Cast", ("m",), "f"), ("Conv", ("a", "w"), "b"),
+        ("Mul", ("b", "f"), "c"), ("Conv", ("c", "v"), "d"), ("Conv", ("d", "u"), "e"), ("GlobalAveragePool", ("e",), "g"),
+        ("Mul", ("e", "g"), "h"), ("Conv", ("h", "w"), "y"),
+    ]  # fmt: skip
+    nodes = [helper.make_node(kind, into, [out], **({"to": 1} if kind == "Cast" else {})) for kind, into, out in steps]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 32, 6, 5)) for name in "xy"]
+    held = [numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()]
+    graph = helper.make_graph(nodes, "masks", ends[:1], ends[1:], held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()
+    x = draw.normal(size=(1, 32, 6, 5)).astype(np.float32)
+
+    import onnxruntime
+
+    off = onnxruntime.SessionOptions()
+    off.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    answers = [onnxruntime.InferenceSession(each, off).run(None, {"x": x})[0] for each in (model, optimised(model))]
+    np.testing.assert_allclose(answers[1], answers[0], rtol=1e-4, atol=1e-4)
+    found = onnx.load_from_string(optimised(model)).graph
+    kinds = [node.op_type for node in found.node]
+    if "ReorderInput" not in kinds and "ReorderOutput" not in kinds:
+        pytest.skip("ONNX Runtime does not convolve in blocks on this processor")
+    makers = {name: node.op_type for node in found.node for name in node.output}
+    (greater,) = (node for node in found.node if node.op_type == "Greater")
+    assert makers[greater.input[0]] != "ReorderOutput"
+    assert kinds.count("ReorderInput") == 2  # of x, and of what was multiplied channel by channel
