@@ -5,15 +5,15 @@ python -m tests.bench.attribution [rounds]
 Plain is captum as in its tutorials, one image at a time; for the CAMs a class of hooks, as published CAM packages are
 written (pytorch-grad-cam itself imports torchvision, which has no CPU build beside this torch). Both sides have the
 same number of steps, samples and windows. Tiles are real where ../shared/data is, and noise else; the nodule is the
-synthetic thorax's. Milliseconds are processor time of one thread, so that what else the machine does counts less; how
-many times as fast by wall time is printed too.
+synthetic thorax's. Milliseconds are processor time of one thread, the least of several rounds in which both take turns,
+so that what else the machine does counts less; what is made ready once is made before.
 
 coarse_to_fine() compares Occlusion from coarse to fine with the dense map; not in all(), for it takes minutes a tile.
 """
 
 from __future__ import annotations
 
-import statistics
+import os
 import sys
 import time
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, Callable
 import numpy as np
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-TILES, STEPS, SAMPLES, WINDOW, STRIDE = 8, 16, 8, 64, 32
+TILES, SLICES, STEPS, SAMPLES, WINDOW, STRIDE = 4, 4, 16, 8, 64, 32
 Ways = dict[str, tuple[Callable[[], Any], Callable[[], Any]]]
 
 
@@ -64,25 +64,21 @@ def tile_pixels() -> tuple[Any, str]:
     return held.pixels[order].transpose(0, 3, 1, 2).astype(np.float32), "real H&E tiles"
 
 
-def beside(title: str, ways: Ways, count: int, rounds: int) -> None:
-    """Prints milliseconds an item of ours and the plain way, and the rank correlation of their maps."""
+def beside(what: str, ways: Ways, count: int, rounds: int) -> None:
+    """Prints a row for each: milliseconds an item of ours and the plain way, and the rank correlation of their maps."""
     from shared_models.attribution_result import rank_correlation
 
-    print(f"{title}\n  {'method':42s} {'ours':>9s} {'plain':>9s} {'times':>7s} {'wall':>7s}   rank correlation (least)")
     for name, pair in ways.items():
         maps = [np.asarray(way()) for way in pair]
         same = [rank_correlation(a, b) for a, b in zip(*maps)]
         used: list[list[float]] = [[], []]
-        walls: list[list[float]] = [[], []]
         for _ in range(rounds):
             for k, way in enumerate(pair):
-                begun, wall = time.process_time(), time.perf_counter()
+                begun = time.process_time()
                 way()
                 used[k].append(time.process_time() - begun)
-                walls[k].append(time.perf_counter() - wall)
-        ours, plain = (1000 * statistics.median(part) / count for part in used)
-        times = statistics.median(walls[1]) / statistics.median(walls[0])
-        print(f"  {name:42s} {ours:9.1f} {plain:9.1f} {plain / ours:6.2f}x {times:6.2f}x   {min(same):.4f}", flush=True)
+        ours, plain = (1000 * min(part) / count for part in used)
+        print(f"{what:14s} {name:38s} {ours:9.1f} {plain:9.1f} {plain / ours:6.2f}x   {min(same):.5f}", flush=True)
 
 
 def ways_of(
@@ -182,7 +178,8 @@ def tiles(rounds: int) -> None:
     ways = ways_of(
         model, network, lambda inputs, i: network(inputs)[:, int(best[i])], network.features, x, list(best), None, 255.0
     )
-    beside(f"attribution: {TILES} {what}, ms a tile", ways, TILES, rounds)
+    print(f"tile: {TILES} {what}; ms a tile")
+    beside("tile", ways, TILES, rounds)
     three = ("saliency", "gradcam", "gradcam_pp")
     plain = [ways[name][1] for name in ("Saliency", "Grad-CAM, against captum", "Grad-CAM++, against hooks")]
     together: Ways = {
@@ -190,11 +187,11 @@ def tiles(rounds: int) -> None:
             lambda: attribute_all(model, x, list(best), three)["saliency"].values, lambda: [way() for way in plain][0],
         )
     }  # fmt: skip
-    beside("attribution: several methods together, ms a tile", together, TILES, rounds)
+    beside("tile", together, TILES, rounds)
 
 
 def nodule(rounds: int) -> None:
-    """The nodule network on the slices of the synthetic thorax's first nodule, and the malignancy network on one."""
+    """The nodule network on the largest slices of the synthetic thorax's first nodule, the malignancy network on one."""
     import torch
 
     from shared_models import ct_attribution
@@ -211,6 +208,7 @@ def nodule(rounds: int) -> None:
     corners = [np.array([f(axis) for axis in np.nonzero(own)], float) for f in (np.min, np.max)]
     around = neighbourhood(own.shape, drawn.volume.spacing_mm, Prompt(*corners))
     held = np.flatnonzero(own.any((1, 2)))
+    held = held[np.argsort(-own[held].sum((1, 2)), kind="stable")[:SLICES]]
     region = around.planes(own[held])[:, None]
     x = inputs(*around.axial(drawn.volume.voxels, held))
     ways = ways_of(
@@ -218,7 +216,8 @@ def nodule(rounds: int) -> None:
         lambda inputs, i: (network(inputs) * region[i : i + 1]).sum((1, 2, 3)), network.upcat_2, x, "nodule", region,
         -1.0, prompt=1, window=16, stride=8,
     )  # fmt: skip
-    beside(f"attribution: a nodule of {len(x)} slices (synthetic), target nodule, ms a nodule", ways, 1, rounds)
+    print(f"nodule: {len(x)} slices of a synthetic one, the nodule network, target nodule; ms a slice")
+    beside("nodule", ways, len(x), rounds)
     torch.manual_seed(0)
     judge = MalignancyNetwork().eval()
     k = int(held[np.argmax(own[held].sum((1, 2)))])
@@ -227,7 +226,8 @@ def nodule(rounds: int) -> None:
         ct_attribution.malignancy_model(judge), judge, lambda inputs, i: judge(inputs)[:, 0], judge.features, seen,
         "malignant", None, -1.0, prompt=1, window=16, stride=8,
     )  # fmt: skip
-    beside("attribution: the malignancy network (random weights), ms a nodule", ways, 1, rounds)
+    print("malignancy: the malignancy network, random weights, on one slice of it; ms a nodule")
+    beside("malignancy", ways, 1, 3 * rounds)
 
 
 def coarse_to_fine(count: int = 2) -> None:
@@ -254,6 +254,9 @@ def all(rounds: int = 3) -> None:
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    print(f"attribution: processor time of one thread, least of {rounds} rounds; the machine's load was {load:.1f}")
+    print(f"{'of':14s} {'method':38s} {'ours':>9s} {'plain':>9s} {'times':>7s}   rank correlation (least)")
     try:
         tiles(rounds)
         nodule(rounds)

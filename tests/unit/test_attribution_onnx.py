@@ -205,8 +205,8 @@ def test_masks_stay_in_blocks() -> None:
     }  # fmt: skip
     steps = [
         ("Conv", ("x", "w"), "a"), ("Greater", ("a", "low"), "m"), ("Cast", ("m",), "f"), ("Conv", ("a", "w"), "b"),
-        ("Mul", ("b", "f"), "c"), ("Conv", ("c", "v"), "d"), ("Conv", ("d", "u"), "e"), ("GlobalAveragePool", ("e",), "g"),
-        ("Mul", ("e", "g"), "h"), ("Conv", ("h", "w"), "y"),
+        ("Mul", ("b", "f"), "c"), ("Conv", ("c", "v"), "d"), ("Conv", ("d", "u"), "e"),
+        ("GlobalAveragePool", ("e",), "g"), ("Mul", ("e", "g"), "h"), ("Conv", ("h", "w"), "y"),
     ]  # fmt: skip
     nodes = [helper.make_node(kind, into, [out], **({"to": 1} if kind == "Cast" else {})) for kind, into, out in steps]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 32, 6, 5)) for name in "xy"]
@@ -220,7 +220,7 @@ def test_masks_stay_in_blocks() -> None:
     off = onnxruntime.SessionOptions()
     off.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     answers = [onnxruntime.InferenceSession(each, off).run(None, {"x": x})[0] for each in (model, optimised(model))]
-    np.testing.assert_allclose(answers[1], answers[0], rtol=1e-4, atol=1e-4)
+    assert np.abs(answers[1] - answers[0]).max() < 1e-5 * np.abs(answers[0]).max()
     found = onnx.load_from_string(optimised(model)).graph
     kinds = [node.op_type for node in found.node]
     if "ReorderInput" not in kinds and "ReorderOutput" not in kinds:
