@@ -27,6 +27,7 @@ from shared_models.contract.results import (
     placed,
 )
 from shared_models.contract.values import CLASSES, Array, ClinicalFields, CTVolume
+from shared_models.model_bundle import SLIDE_MODEL
 
 from . import report_pictures as pictures
 from .report_charts import percent, probability_chart
@@ -178,8 +179,28 @@ def _slide(
             (CLASS_LABELS[n], "rgb({},{},{})".format(*CLASS_COLOURS[n]), c, percent(c / total) if c else "none")
             for n, c in counts.items()
         ],
+        "others": _others(result),
+        "shipped": any(p.model_id.split(" ")[0] == SLIDE_MODEL for p in result.provenance),
+        "quality": _quality(result),
         "has_maps": bool(maps),
     }
+
+
+def _others(result: PathologyResult) -> list[tuple[str, int, str]]:
+    """Classes of a model of others: name, tiles that it is the likeliest of, mean probability."""
+    table = result.other_probabilities
+    if table is None or not len(table):
+        return []
+    counts = np.bincount(table.argmax(axis=1), minlength=len(result.other_classes))
+    return [(n, int(c), percent(float(m))) for n, c, m in zip(result.other_classes, counts, table.mean(axis=0))]
+
+
+def _quality(result: PathologyResult) -> str:
+    """In words, of the tiles that were classified; empty where nobody judged them."""
+    if result.tile_quality is None or not len(result.tile_quality):
+        return ""
+    low = int((result.tile_quality < 0.5).sum())
+    return f"Sharpness and cleanness of its tiles: median {np.median(result.tile_quality):.2f} of 1, {low} below 0.5."
 
 
 def _provenance(*results: Any) -> list[Any]:

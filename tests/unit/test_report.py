@@ -146,3 +146,21 @@ def test_the_class_map_colours_each_tile() -> None:
     found = pictures.slide_images(result, *shown["s"])["classes"].astype(int)
     left, right = found[10, 10], found[10, 30]
     assert left[0] > left[2] + 80 and right[1] > right[0] + 80  # orange for adenocarcinoma, green for normal
+
+
+def test_a_slide_model_of_others_shows_its_own_classes_and_says_that_it_was_not_validated() -> None:
+    known, shown = slide_case()
+    own = np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
+    nothing = dict.fromkeys(CLASSES)
+    by = Provenance("theirs 1", "1" * 64, "test", False, "cpu", ())
+    table = np.full((2, 5), np.nan, np.float32)
+    result = PathologyResult(
+        "s", 0.9, (200.0, 200.0), known.origin_px, table, nothing, (by,), tile_quality=np.array([0.3, 0.9], np.float32),
+        other_classes=("lepidic", "<b>solid</b>"), other_probabilities=own,
+    )  # fmt: skip
+    text = render("case", pathology=result, slide_pictures=shown)
+    words = " ".join(Page(text).words)
+    assert "lepidic" in words and "<b>solid</b>" in words and "not validated here" in words
+    assert "LC25000 tiles of one laboratory" not in words and "1 below 0.5" in words
+    ours = " ".join(Page(render("case", pathology=known, slide_pictures=shown)).words)
+    assert "not validated here" not in ours
