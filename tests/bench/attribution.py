@@ -191,7 +191,7 @@ def tiles(rounds: int) -> None:
 
 
 def nodule(rounds: int) -> None:
-    """The nodule network on the largest slices of the synthetic thorax's first nodule, the malignancy network on one."""
+    """The nodule network on the largest slices of the synthetic thorax's first nodule, and the malignancy one."""
     import torch
 
     from shared_models import ct_attribution
