@@ -84,10 +84,11 @@ def test_bad_input_is_explained(tmp_path, capsys, arguments, says) -> None:
     assert says in said and "Traceback" not in said
 
 
-def test_a_method_that_is_not_there_yet_says_so(demo, tmp_path, capsys) -> None:
+def test_a_method_that_is_not_there_is_refused_at_once(demo, tmp_path, capsys) -> None:
     ct = str(demo / "input" / "ct")
-    assert main(["analyze", "--ct", ct, "--out", str(tmp_path), "--explain", "smoothgrad"]) == 2
-    assert "not available yet" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as left:
+        main(["analyze", "--ct", ct, "--out", str(tmp_path / "out"), "--explain", "guess"])
+    assert left.value.code == 2 and "smoothgrad" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_models_list_names_the_coverage(tmp_path, capsys) -> None:
