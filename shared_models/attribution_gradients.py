@@ -5,6 +5,8 @@ SmoothGrad            the same, of the mean gradient over noisy copies of the im
 input_gradients()     the gradients themselves, of one batch
 
 Integrated Gradients has a file of its own. Gradients are in logits per unit of the image (a grey level of an H&E tile).
+On a CPU they are ONNX Runtime's where it can run the network backwards (attribution_onnx_gradient), and torch's else;
+"engine" in the record says which.
 
 Sources: Simonyan et al. 2014, arXiv:1312.6034; Smilkov et al. 2017, arXiv:1706.03825. As captum's Saliency, and its
 NoiseTunnel over Saliency(abs=False); channels are then reduced as Simonyan does. SmoothGrad departs in one thing: the

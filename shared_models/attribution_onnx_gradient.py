@@ -1,4 +1,4 @@
-"""Gradients of a network's inputs on ONNX Runtime, which on a CPU computes them in half of torch's time or less.
+"""Gradients of a network's inputs on ONNX Runtime, which on a CPU is faster at them than torch; see tests/bench.
 
 OnnxGradient   compiled for one shape of inputs: the gradient, the logits and what else was asked for
 compiled()     an OnnxGradient, or None where there cannot be one
