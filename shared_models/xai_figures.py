@@ -1,7 +1,7 @@
 """A model's own faithfulness figures, kept in its bundle and read where a map is labelled.
 
 NAME/docs/xai.json   {"commit", "split", "methods": {method: {"target", "subject", "n", "measures": {measure: {"value",
-                     "ci95"}}, "sanity": a stored Verdict}}}
+                     "ci95"}}, "random": the same of a random map, "sanity": a stored Verdict}}}
 figures()            of a bundle, by method; empty where it was not measured
 said_of()            what they say, for a heatmap's parameters, which viewers read
 stored()             writes them, from the JSON of `lungxai evaluate --task xai`
@@ -23,6 +23,7 @@ from typing import Any, Optional
 
 from .contract.errors import InvalidInput
 from .contract.heatmap_words import FAILED, FIGURES, PASSED, SANITY
+from .faithfulness import RANDOM
 from .model_bundle import MODELS_ROOT
 
 FILE = Path("docs") / "xai.json"
@@ -48,9 +49,13 @@ def said_of(bundle: Path, method: str) -> dict[str, str]:
     try:
         if own is None:
             return {}
-        said = [f"{name} {own['measures'][key]['value']:.2f}" for key, name in _SHOWN if key in own["measures"]]
+        said = [
+            f"{name} {own['measures'][key]['value']:.2f} (a random map {own['random'][key]['value']:.2f})"
+            for key, name in _SHOWN
+            if key in own["measures"]
+        ]
         return {
-            FIGURES: f"{', '.join(said)} on {own['subject']} (n = {int(own['n'])})",
+            FIGURES: f"{', '.join(said)} on {own['subject']}, n = {int(own['n'])}",
             SANITY: PASSED if own["sanity"]["passed"] is True else FAILED,
         }
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
@@ -78,7 +83,7 @@ def stored(result: Mapping[str, Any], models_root: Path = MODELS_ROOT) -> list[P
         methods = {
             method: {
                 "subject": name, "target": subject["target"], "n": subject["n"],
-                "measures": subject["measures"][method], "sanity": verdict,
+                "measures": subject["measures"][method], "random": subject["measures"][RANDOM], "sanity": verdict,
             }
             for method, verdict in subject["sanity"].items()
         }  # fmt: skip

@@ -135,8 +135,9 @@ def test_figures_are_kept_with_the_model_and_label_its_maps(found: dict, tmp_pat
     assert set(kept) == {"gradcam", "saliency", "occlusion"}
     said = xai_figures.said_of(tmp_path / "tiny_bundle", "gradcam")
     value = found["measures"]["gradcam"]["insertion_blur"]["value"]
-    assert said[SANITY] == PASSED and said[FIGURES].startswith(f"insertion AUC {value:.2f}, deletion AUC")
-    assert said[FIGURES].endswith("on tiny (n = 12)")
+    assert said[SANITY] == PASSED and said[FIGURES].startswith(f"insertion AUC {value:.2f} (a random map ")
+    floor = found["measures"][faithfulness.RANDOM]["deletion_blur"]["value"]
+    assert f"(a random map {floor:.2f})" in said[FIGURES] and said[FIGURES].endswith("on tiny, n = 12")
     assert xai_figures.said_of(tmp_path / "tiny_bundle", "saliency")[SANITY] == FAILED
     assert xai_figures.said_of(tmp_path / "tiny_bundle", "smoothgrad") == {}
     assert xai_figures.figures(tmp_path / "other_bundle") == {}
