@@ -6,6 +6,7 @@ codec     a CT on the wire: blosc2 and byte-shuffle + zlib, against base64 in JS
 tiles     EfficientNet-Lite0: ONNX Runtime against eager torch
 geojson   100,000 tiles of noise to a file for QuPath: edges struck out against a union of all tiles
 slides    whole slides: the bridge through the server, the model alone, an openslide loop with one request per tile
+attribution   each explanation method against captum, one input at a time
 nodules   the nodule network: tiles of the lungs, and the lungs' box, in batches, against whole slices one by one
 """
 
@@ -135,8 +136,9 @@ def nodules() -> None:
 
 
 if __name__ == "__main__":
+    from .attribution import all as attribution
     from .slides import slides
 
-    every = {way.__name__: way for way in (codec, tiles, geojson, nodules, slides)}
+    every = {way.__name__: way for way in (codec, tiles, geojson, nodules, slides)} | {"attribution": attribution}
     for name in sys.argv[1:] or every:
         every[name]()
