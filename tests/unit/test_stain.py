@@ -229,7 +229,9 @@ def test_the_model_sees_normalised_tiles_and_says_so() -> None:
     ready = normaliser(_section())(tiles)
     assert np.array_equal(stained.logits(tiles), plain.logits(ready))
     assert np.abs(stained.logits(tiles) - plain.logits(tiles)).max() > 0.05
-    maps = [model.attribute(pixels, "gradcam", "normal") for model, pixels in ((stained, tiles), (plain, ready))]
+    maps = [
+        model.maps(pixels, ["gradcam"], "normal")["gradcam"][0] for model, pixels in ((stained, tiles), (plain, ready))
+    ]
     assert np.array_equal(*maps)
     assert "macenko" in " ".join(stained.notes) and not plain.notes
     with pytest.raises(ModelUnavailable):
