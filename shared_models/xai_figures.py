@@ -28,7 +28,9 @@ from .model_bundle import MODELS_ROOT
 
 FILE = Path("docs") / "xai.json"
 _MAX_BYTES = 1 << 20
-_SHOWN = (("insertion_blur", "insertion AUC"), ("deletion_blur", "deletion AUC (lower is better)"), ("iou_fixed", "IoU"))
+_SHOWN = (
+    ("insertion_blur", "insertion AUC"), ("deletion_blur", "deletion AUC (lower is better)"), ("iou_fixed", "IoU"),
+)  # fmt: skip
 
 
 def figures(bundle: Path) -> Mapping[str, Any]:
