@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from shared_models.contract.client import Client
 from shared_models.contract.errors import InvalidInput
 from shared_models.contract.results import METHODS
-from shared_models.contract.server_option import add_server_options, named_client
+from shared_models.contract.server_option import add_server_options
 
+from .command_client import named_or_own_client
 from .settings import DEVICES
 
 _ANALYZE_EXAMPLES = """\
@@ -80,21 +77,6 @@ def _server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=DEVICES, help="of a server that is started here (default auto)")
 
 
-@contextlib.contextmanager
-def _client(given: argparse.Namespace) -> Iterator[Client]:
-    """The server that was named, or one for this case alone."""
-    if given.server:
-        with named_client(given) as client:
-            yield client
-        return
-    from .local import LocalServer
-
-    print("Starting the server ...", file=sys.stderr)
-    choices = {"device": given.device} if given.device else {}
-    with LocalServer(threads=os.cpu_count() or 1, **choices) as (url, token), Client(url, token) as client:
-        yield client
-
-
 def _point(text: str) -> tuple[float, ...]:
     try:
         values = tuple(float(part) for part in text.split(","))
@@ -111,7 +93,7 @@ def _analyze(given: argparse.Namespace) -> int:
     points = [_point(text) for text in given.point]
     inputs = Inputs(given.ct, given.slide, given.clinical, given.mpp, points)
     checked(inputs, given.out, given.explain or ())
-    with _client(given) as client:
+    with named_or_own_client(given) as client:
         case = analyze(inputs, client, given.out, given.explain or ("gradcam",), given.synthetic)
     _said(case, given.out)
     return 0
@@ -123,7 +105,7 @@ def _demo(given: argparse.Namespace) -> int:
 
     print("Drawing a synthetic case ...", file=sys.stderr)
     planted = make_case(given.out / "input", given.seed)
-    with _client(given) as client:
+    with named_or_own_client(given) as client:
         case = analyze(planted.inputs, client, given.out, ("gradcam",), synthetic=True)
     _said(case, given.out)
     print("\nWhat was planted, and what was found (SYNTHETIC: says nothing about patients):")

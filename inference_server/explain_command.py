@@ -8,17 +8,17 @@ import io
 import json
 import math
 import os
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from shared_models.contract.client import Client
 from shared_models.contract.errors import InvalidInput, LungXAIError, ServerError
 from shared_models.contract.results import CT_TARGETS, METHODS
-from shared_models.contract.server_option import add_server_options, named_client
+from shared_models.contract.server_option import add_server_options
 
+from .command_client import named_or_own_client
 from .settings import DEVICES
 
 _EXAMPLES = """\
@@ -76,7 +76,7 @@ def _run(given: argparse.Namespace) -> int:
     for path in (given.out, given.json):
         _checked_target(path)
     asked = Asked(tuple(dict.fromkeys(given.method)), given.target, given.contrast, given.synthetic)
-    with _client(given) as client:
+    with named_or_own_client(given) as client:
         explained = _explained(client, given, place, asked)
     _saved(given.out, _png(explained.picture(), explained.record))
     if given.json is not None:
@@ -114,21 +114,6 @@ def _numbers(text: str, count: int, what: str, form: str) -> tuple[float, ...]:
     if len(values) != count or not all(map(math.isfinite, values)):
         raise InvalidInput(f"{text!r:.80} is not {what}.", f"Give {form}.")
     return values
-
-
-@contextlib.contextmanager
-def _client(given: argparse.Namespace) -> Iterator[Client]:
-    """The server that was named, or one for this figure alone."""
-    if given.server:
-        with named_client(given) as client:
-            yield client
-        return
-    from .local import LocalServer
-
-    print("Starting the server ...", file=sys.stderr)
-    choices = {"device": given.device} if given.device else {}
-    with LocalServer(threads=os.cpu_count() or 1, **choices) as (url, token), Client(url, token) as client:
-        yield client
 
 
 def _explained(client: Client, given: argparse.Namespace, place: Sequence[float], asked: Any) -> Any:
