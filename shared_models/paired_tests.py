@@ -1,10 +1,11 @@
-"""Is one method better than another on the same cases? numpy only.
+"""Is one method better than another on the same cases? numpy; mcnemar() needs SciPy.
 
 mean_intervals()   intervals of many means at once, by bootstrap over whole groups
 sign_flip()   paired permutation test of the mean difference, whole groups (patients, source fields) at a time
+mcnemar()     exact test of two accuracies over the same cases
 holm()        p-values of several tests, corrected together
 
-Source: Fisher 1935; Holm 1979.
+Source: Fisher 1935; McNemar 1947; Holm 1979.
 """
 
 from __future__ import annotations
@@ -68,6 +69,34 @@ def sign_flip(differences: Array, groups: Labels, draws: int = 20000, seed: int 
     rng = np.random.default_rng(seed)
     signs = rng.choice(np.array([-1.0, 1.0]), (draws, count))
     return float((1 + (np.abs(signs @ means) >= almost).sum()) / (draws + 1))
+
+
+def mcnemar(right_a: Labels, right_b: Labels) -> tuple[int, int, float]:
+    """Exact test of whether two methods are right equally often on the same cases.
+
+    Parameters
+    ----------
+    right_a, right_b : (n,) bool or 0 and 1: which cases each method got right
+
+    Returns
+    -------
+    (b, c, p): cases that only a got right, that only b got right, and the two-sided p-value by the binomial
+    distribution; 1 where no case tells them apart. Cases count as independent: where a patient has several, sign_flip()
+    of the differences by patient belongs beside it.
+
+    Source: McNemar 1947, doi 10.1007/BF02295996; exact as in Fay 2010, doi 10.1093/biostatistics/kxp050.
+    """
+    from scipy.stats import binomtest
+
+    first, second = np.asarray(right_a), np.asarray(right_b)
+    if first.shape != second.shape or first.ndim != 1 or not len(first):
+        raise ValueError("A paired test needs the same cases on both sides, at least one.")
+    if not (np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all()):
+        raise ValueError("Right or wrong is 1 or 0.")
+    only_a, only_b = int((first > second).sum()), int((second > first).sum())
+    if only_a + only_b == 0:
+        return 0, 0, 1.0
+    return only_a, only_b, float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shared_models.paired_tests import holm, mean_intervals, sign_flip
+from shared_models.paired_tests import holm, mcnemar, mean_intervals, sign_flip
 from shared_models.statistics import bootstrap_ci
 
 
@@ -50,6 +50,29 @@ def test_intervals_of_many_means_are_those_of_the_plain_bootstrap() -> None:
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]) == [1.0, 1.0] and holm([]) == []
+
+
+def test_mcnemar_of_a_published_example() -> None:
+    # Airway hyper-responsiveness of 21 children, Fagerland et al. 2013, doi 10.1186/1471-2288-13-91: exact p = 0.070
+    a, b = np.repeat([1, 1, 0, 0], [1, 1, 7, 12]), np.repeat([1, 0, 1, 0], [1, 1, 7, 12])
+    assert mcnemar(a, b) == (1, 7, pytest.approx(0.0703125))
+    assert mcnemar(b, a) == (7, 1, pytest.approx(0.0703125))
+    # By hand: all of 6 for one side, 2 / 2**6.
+    assert mcnemar(np.ones(10, bool), np.arange(10) < 4) == (6, 0, pytest.approx(2 / 64))
+    assert mcnemar(a > 0, a > 0) == (0, 0, 1.0)
+
+
+def test_mcnemar_agrees_with_statsmodels() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.random(200) < 0.9, rng.random(200) < 0.8
+    # statsmodels 0.15.0, stats.contingency_tables.mcnemar(table, exact=True) on these cases
+    assert mcnemar(a, b)[2] == pytest.approx(0.01328328156224501, rel=1e-6)
+
+
+@pytest.mark.parametrize("sides", [([1], [1, 0]), ([], []), ([2, 0], [1, 0]), ([0.5], [1])])
+def test_mcnemar_refuses_what_is_not_right_or_wrong(sides) -> None:
+    with pytest.raises(ValueError):
+        mcnemar(*sides)
 
 
 def test_refuses_what_has_no_answer() -> None:

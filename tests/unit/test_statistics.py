@@ -90,6 +90,40 @@ def test_delong_of_equal_scores_and_of_too_few_cases() -> None:
     assert np.isnan(statistics.delong([0, 0, 0, 1], score, score[::-1])[1])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_delong_interval_agrees_with_its_definition_pair_by_pair(seed: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(seed)
+    y = rng.random(50) < 0.4
+    score = (0.8 * y + rng.normal(0, 1, 50)).round(1)
+    wins = np.array([[float(p > q) + 0.5 * float(p == q) for q in score[~y]] for p in score[y]])
+    variance = wins.mean(1).var(ddof=1) / y.sum() + wins.mean(0).var(ddof=1) / (~y).sum()
+    theirs = stats.norm.interval(0.9, wins.mean(), variance**0.5)
+    assert statistics.delong_ci(y, score, level=0.9) == pytest.approx((theirs[0], min(1, theirs[1])))
+
+
+def test_delong_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(11)
+    truth, held = 0.7602, 0  # Phi(1 / sqrt(2))
+    for _ in range(400):
+        y = rng.random(120) < 0.5
+        low, high = statistics.delong_ci(y, y + rng.normal(0, 1, 120))
+        held += low <= truth <= high
+    assert 0.90 < held / 400 < 0.98
+    assert np.isnan(statistics.delong_ci([0, 0, 1], [0.1, 0.2, 0.3])).all()
+    assert statistics.delong_ci([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4]) == (1.0, 1.0)
+
+
+def test_sensitivity_and_specificity_agree_with_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    y, called = rng.random(80) < 0.3, rng.random(80) < 0.4
+    assert statistics.sensitivity(y, called) == pytest.approx(metrics.recall_score(y, called))
+    assert statistics.specificity(y, called) == pytest.approx(metrics.recall_score(~y, ~called))
+    assert statistics.sensitivity([1, 1, 0], [1, 0, 1]) == 0.5 and statistics.specificity([1, 1, 0], [1, 0, 1]) == 0
+    assert np.isnan(statistics.sensitivity([0, 0], [1, 0])) and np.isnan(statistics.specificity([1], [1]))
+
+
 def test_brier_and_calibration_of_one_class() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)

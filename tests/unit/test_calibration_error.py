@@ -1,0 +1,88 @@
+"""Calibration errors and Brier's score against other implementations, cases by hand, and what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shared_models import statistics
+
+# uncertainty-calibration 0.1.4 (Kumar's own), normal_debiased_ce(power=1) over get_equal_bins(15), mean of 60,000 draws
+KUMAR = [(4, 0.07618, 0.08570), (5, 0.02886, 0.05114)]
+
+
+def _cases(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    r = np.random.default_rng(seed)
+    p = r.random(600) if seed == 4 else r.random(600) * 0.5 + 0.5
+    return r.random(600) < (p**1.4 if seed == 4 else p), p
+
+
+@pytest.mark.parametrize("seed, debiased, plain", KUMAR)
+def test_debiased_agrees_with_kumars_own_code(seed, debiased, plain) -> None:
+    y, p = _cases(seed)
+    assert statistics.ece_debiased(y, p, bins=15) == pytest.approx(debiased, abs=2e-4)
+    assert statistics.ece_of_mass(y, p, bins=15) == pytest.approx(plain, abs=2e-5)
+
+
+def test_debiased_is_nearer_the_truth_than_the_plain_error() -> None:
+    rng = np.random.default_rng(0)
+    for truth, shift in ((0.0, 0.0), (0.1, 0.1)):
+        plain, debiased = [], []
+        for _ in range(200):
+            p = rng.uniform(0.3, 0.7, 250)
+            y = rng.random(250) < p + shift
+            plain.append(statistics.ece_of_mass(y, p, 15))
+            debiased.append(statistics.ece_debiased(y, p, 15))
+        assert abs(np.mean(debiased) - truth) < abs(np.mean(plain) - truth) - 0.005
+    assert statistics.ece_debiased([1, 1, 1, 1], [1.0, 1.0, 1.0, 1.0]) == 0
+    assert statistics.ece_debiased([0, 0], [1.0, 1.0]) == 1  # certain and always wrong
+
+
+def test_debiased_of_one_bin_by_hand() -> None:
+    # Rate 0.5 of four cases, confidence 0.5: the error found is 0, chance would add 0.2, the estimate is cut at 0.
+    assert statistics.ece_debiased([0, 1, 0, 1], [0.5] * 4, bins=1) == 0
+    # Confidence 0.9: z = 0.4 / 0.25 = 1.6, E|N| = 0.25 (2 phi(1.6) + 1.6 (2 Phi(1.6) - 1)) = 0.25 (0.22184 + 1.42464)
+    assert statistics.ece_debiased([0, 1, 0, 1], [0.9] * 4, bins=1) == pytest.approx(0.8 - 0.25 * 1.64647, abs=1e-4)
+
+
+def test_brier_of_all_classes_agrees_with_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet(np.ones(4), 90)
+    y = rng.integers(0, 4, 90)
+    theirs = metrics.brier_score_loss(y, p, labels=[0, 1, 2, 3], scale_by_half=False)
+    assert statistics.brier_multi(y, p) == pytest.approx(theirs)
+    two = p[:, :2] / p[:, :2].sum(1, keepdims=True)
+    assert statistics.brier_multi(y % 2, two) == pytest.approx(2 * statistics.brier(y % 2, two[:, 1]))
+
+
+def test_parts_by_hand() -> None:
+    # Rain: 0.2 said four times, came once; 0.8 said four times, came three times. Overall rate 0.5.
+    y, p = [1, 0, 0, 0, 1, 1, 1, 0], [0.2] * 4 + [0.8] * 4
+    found = statistics.brier_parts(y, p, bins=None)
+    assert found == pytest.approx((0.05**2, 0.25**2, 0.25))
+    assert statistics.brier_parts(y, p, bins=2) == pytest.approx(found)
+    assert statistics.brier_parts(y, p, bins=1) == pytest.approx((0, 0, 0.25))
+
+
+@pytest.mark.parametrize("bins", [None, 10, 40])
+def test_parts_add_up_to_the_score(bins) -> None:
+    rng = np.random.default_rng(2)
+    p = rng.integers(0, 11, 400) / 10
+    y = rng.random(400) < p
+    reliability, resolution, uncertainty = statistics.brier_parts(y, p, bins=bins)
+    tolerance = 1e-12 if bins != 10 else 0.01  # ten bins hold eleven probabilities: two lie together
+    assert reliability - resolution + uncertainty == pytest.approx(statistics.brier(y, p), abs=tolerance)
+
+
+def test_equal_probabilities_are_never_parted() -> None:
+    y, p = np.array([0, 1] * 50), np.full(100, 0.5)
+    assert statistics.brier_parts(y, p, bins=7) == pytest.approx((0, 0, 0.25))
+
+
+@pytest.mark.parametrize("name", ["ece_debiased", "brier_multi", "brier_parts"])
+def test_refuses_what_has_no_answer(name) -> None:
+    of = getattr(statistics, name)
+    for y, p in (([], []), ([1], [0.5, 0.5]), ([1, 0], [np.nan, 0.5])):
+        with pytest.raises(ValueError):
+            of(y, p)
