@@ -3,10 +3,10 @@
 log p(c) = log prior(c) + sum over modalities of contribution_m(c) + constant
 
 fuse()         results of one case -> FusionResult, with what each part contributes and what is said without it
+pooled()       the same without the parts: several times as fast
 PRIOR          class to probability before any evidence, with its source
-WEIGHTS        modality to its default weight
-_Evidence      what one modality says, over the classes it covers
-_pull()        weighted log evidence, neutral on the classes a modality does not cover
+WEIGHTS        modality to its fixed weight, where none was learned (fusion_weights.py)
+_Weighing      which weight a modality has in a case
 _by_field()    the pull of the clinical fields, shared out over the fields
 
 A modality that is missing, abstains, or has weight 0 leaves no trace in the probabilities.
@@ -18,7 +18,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional, Protocol, Union
+from typing import Any, Literal, Optional, Protocol, Union
 
 from .agreement import abstention_of, agreement_of
 from .contract.errors import InvalidInput
@@ -26,9 +26,10 @@ from .contract.fusion_result import BASE, CLINICAL_FIELDS, MODALITIES, FusionRes
 from .contract.provenance import Provenance
 from .contract.results import PathologyResult, RadiologyResult
 from .contract.values import CLASSES, Abstention, ClinicalFields
+from .fusion_evidence import CANCERS, Evidence, confidence, of_classes, of_ct, pull, restricted
+from .fusion_evidence import EPSILON as EPSILON
+from .fusion_weights import FusionWeights, shipped
 from .shapley import shapley
-
-CANCERS = CLASSES[:4]
 
 # Histology: SEER Cancer Statistics Review 1975-2010, table 15.28, histologically confirmed cases of 2006-2010,
 # both sexes, all races; the four types alone, so other and unspecified carcinomas are left out.
@@ -39,14 +40,14 @@ PRIOR: dict[str, float] = {
     **{name: (1 - P_NORMAL) * _SEER_CASES[name] / sum(_SEER_CASES.values()) for name in CANCERS},
     "normal": P_NORMAL,
 }
-# Choices, not fitted: no paired cases were at hand. Tissue is the reference; readers' ratings of a nodule are
-# not histology; clinical fields overlap with what the prior already holds.
+# Choices, not fitted: they hold for models to which no weights were fitted. Tissue is the reference; readers' ratings
+# of a nodule are not histology; clinical fields overlap with what the prior already holds.
 WEIGHTS: dict[str, float] = {"radiology": 0.5, "pathology": 1.0, "clinical": 0.5}
 UNCALIBRATED_FACTOR = 0.5
 # Share of malignant nodules that the malignancy model was calibrated on; pass its own where the card names one.
 MALIGNANCY_PREVALENCE = 0.5
-# No probability is taken as nearer to 0 or 1 than this, so no modality can veto alone.
-EPSILON = 0.01
+
+Learned = Union[FusionWeights, None, Literal["shipped"]]
 
 
 class ClinicalModelLike(Protocol):
@@ -65,63 +66,52 @@ class ClinicalModelLike(Protocol):
 
 
 @dataclass(frozen=True)
-class _Evidence:
-    """``ratio``: class to p/q for those with evidence; ``covered``: classes told apart by name; ``says``: p."""
+class _Weighing:
+    """Which weight a modality has in a case: the one that was given, else the learned, else the fixed one.
 
-    ratio: Mapping[str, float]
-    covered: tuple[str, ...]
-    says: Mapping[str, float]
-    provenance: tuple[Provenance, ...]
+    ``given`` and ``reliability`` are checked; ``measures``: modality to what its result says of its reliability.
+    """
 
+    given: Mapping[str, float]
+    learned: Optional[FusionWeights]
+    reliability: Mapping[str, float]
+    measures: Mapping[str, Mapping[str, float]]
 
-def _restricted(values: Mapping[str, float], names: tuple[str, ...]) -> dict[str, float]:
-    total = math.fsum(values[name] for name in names)
-    return {name: values[name] / total for name in names}
-
-
-def _clipped(values: Mapping[str, float]) -> dict[str, float]:
-    held = {name: min(max(value, EPSILON), 1 - EPSILON) for name, value in values.items()}
-    return _restricted(held, tuple(held))
-
-
-def _classes(
-    values: Mapping[str, Optional[float]], reference: Mapping[str, float], provenance: tuple[Provenance, ...]
-) -> Optional[_Evidence]:
-    """Evidence of a modality that names classes; ``reference`` is the case mix its probabilities assume."""
-    known = {name: float(value) for name, value in values.items() if value is not None}
-    if len(known) < 2:
-        return None  # one class alone cannot be told from anything
-    covered = tuple(name for name in CLASSES if name in known)
-    q, p = _clipped(_restricted(reference, covered)), _clipped(known)
-    return _Evidence({name: p[name] / q[name] for name in covered}, covered, p, provenance)
+    def of(self, modality: str, evidence: Evidence) -> tuple[dict[str, float], Optional[float]]:
+        """Class to weight, over what ``evidence`` speaks of; and, where it was learned, what reliability leaves."""
+        if modality in self.given:
+            return dict.fromkeys(evidence.ratio, float(self.given[modality])), None
+        measures = {**self.measures.get(modality, {}), "confidence": confidence(evidence.says)}
+        if modality in self.reliability:
+            measures["typicality"] = self.reliability[modality]
+        found = None if self.learned is None else self.learned.of(modality, evidence, measures)
+        if found is not None:
+            return found
+        trusted = bool(evidence.provenance) and all(p.calibrated for p in evidence.provenance)
+        factor = (1.0 if trusted else UNCALIBRATED_FACTOR) * self.reliability.get(modality, 1.0)
+        return dict.fromkeys(evidence.ratio, WEIGHTS[modality] * factor), None
 
 
-def _of_ct(result: RadiologyResult, prior: Mapping[str, float], prevalence: float) -> Optional[_Evidence]:
-    """Subtypes where the CT model assessed them; otherwise malignancy, which tells cancer from normal alone."""
-    named = _classes(result.probabilities, prior, result.provenance)
-    if named is not None or result.malignancy is None:
-        return named
-    m = min(max(result.malignancy, EPSILON), 1 - EPSILON)
-    ratio = {name: m / prevalence for name in CANCERS} | {"normal": (1 - m) / (1 - prevalence)}
-    return _Evidence(ratio, (), {"cancer": m, "normal": 1 - m}, result.provenance)
+def measures_of(result: Union[RadiologyResult, PathologyResult, None]) -> dict[str, float]:
+    """What a result says of its own reliability, by fusion_weights.MEASURES."""
+    if result is None:
+        return {}
+    found = {}
+    quality = getattr(result, "tile_quality", None)
+    if quality is not None and len(quality):
+        found["quality"] = float(quality.mean())
+    typical = getattr(result, "reliability", None)
+    if typical is not None:
+        found["typicality"] = float(typical)
+    return found
 
 
-def _of_fields(answer: Union[Mapping[str, float], Abstention], model: ClinicalModelLike) -> Optional[_Evidence]:
-    return None if isinstance(answer, Abstention) else _classes(answer, model.prior, (model.provenance,))
-
-
-def _pull(evidence: _Evidence, weight: float, prior: Mapping[str, float]) -> dict[str, float]:
-    """Weighted log evidence per class, with a prior-weighted mean ratio of 1 over the classes it speaks of."""
-    share = _restricted(prior, tuple(evidence.ratio))
-    mean = math.fsum(share[name] * ratio**weight for name, ratio in evidence.ratio.items())
-    return {
-        name: weight * math.log(evidence.ratio[name]) - math.log(mean) if name in evidence.ratio else 0.0
-        for name in CLASSES
-    }
+def _of_fields(answer: Union[Mapping[str, float], Abstention], model: ClinicalModelLike) -> Optional[Evidence]:
+    return None if isinstance(answer, Abstention) else of_classes(answer, model.prior, (model.provenance,))
 
 
 def _by_field(
-    clinical: ClinicalFields, known: list[str], model: ClinicalModelLike, weight: float, prior: Mapping[str, float]
+    clinical: ClinicalFields, known: list[str], model: ClinicalModelLike, weigh: _Weighing, prior: Mapping[str, float]
 ) -> dict[str, dict[str, float]]:
     """Each known field, and BASE, to its share of the clinical pull: Shapley's, over the fields that are known.
 
@@ -134,7 +124,9 @@ def _by_field(
         if not fields and isinstance(answer, Abstention):
             answer = model.base()
         evidence = _of_fields(answer, model)
-        return dict.fromkeys(CLASSES, 0.0) if evidence is None else _pull(evidence, weight, prior)
+        if evidence is None:
+            return dict.fromkeys(CLASSES, 0.0)
+        return pull(evidence, weigh.of("clinical", evidence)[0], prior)
 
     base, shares = shapley(known, value)
     return {**shares, BASE: base}
@@ -154,6 +146,18 @@ def _checked(weights: Optional[Mapping[str, float]], prior: Mapping[str, float],
     return given
 
 
+def _checked_reliability(reliability: Optional[Mapping[str, float]]) -> dict[str, float]:
+    held = dict(reliability or {})
+    valid = set(held) <= set(MODALITIES) and all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and 0 <= v <= 1 for v in held.values()
+    )
+    if not valid:
+        raise InvalidInput(
+            "A reliability is not valid.", f"Give numbers from 0 to 1 for {', '.join(MODALITIES)}; 1 is as in training."
+        )
+    return held
+
+
 def fuse(
     radiology: Optional[RadiologyResult],
     pathology: Optional[PathologyResult],
@@ -163,6 +167,8 @@ def fuse(
     weights: Optional[Mapping[str, float]] = None,
     prior: Mapping[str, float] = PRIOR,
     malignancy_prevalence: float = MALIGNANCY_PREVALENCE,
+    learned: Learned = "shipped",
+    reliability: Optional[Mapping[str, float]] = None,
 ) -> FusionResult:
     """What the modalities of one case say together.
 
@@ -170,82 +176,123 @@ def fuse(
     ----------
     radiology, pathology, clinical : None where the case has none
     clinical_model : None leaves the clinical fields out
-    weights : modality to weight, 0 to 100, over the defaults; 0 leaves the modality out
+    weights : modality to weight, 0 to 100, over the learned and the fixed ones; 0 leaves the modality out
     prior : class to probability before any evidence
     malignancy_prevalence : share of malignant nodules in the data that calibrated the malignancy model
+    learned : weights per modality and class; "shipped" takes those beside the models that ship, where there are such;
+        None takes the fixed ones. They hold for the models they were fitted to; a modality of another model has its
+        fixed weight
+    reliability : modality to how like the training data its input is, 0 to 1, over what the results say of it; a
+        modality that is not named counts as 1, one of 0 takes no part
 
     Raises
     ------
-    InvalidInput : a weight, the prior or the prevalence is not valid.
+    InvalidInput : a weight, the prior, the prevalence or a reliability is not valid.
+    ModelUnavailable : the weights that ship are broken.
 
     Source: Genest and Zidek 1986, "Combining probability distributions", doi 10.1214/ss/1177013825.
     Departs from it in: ratios to the prior are pooled, so a modality may cover some classes only.
     """
-    given = _checked(weights, prior, malignancy_prevalence)
-
-    def pooled(**changed: Any) -> FusionResult:
-        case = {"radiology": radiology, "pathology": pathology, "clinical": clinical, **changed}
-        return _pooled(**case, model=clinical_model, given=given, prior=prior, prevalence=malignancy_prevalence)
+    shared: dict[str, Any] = {
+        "clinical_model": clinical_model, "weights": weights, "prior": prior, "learned": learned,
+        "malignancy_prevalence": malignancy_prevalence, "reliability": reliability,
+    }  # fmt: skip
+    case = {"radiology": radiology, "pathology": pathology, "clinical": clinical}
 
     def without(**changed: Any) -> LeftOut:
-        rest = pooled(**changed)
+        rest = pooled(**{**case, **changed}, **shared)
         return LeftOut(rest.probabilities, rest.not_assessed_mass, rest.abstention)
 
-    whole = pooled()
+    whole = pooled(**case, **shared)
     fields = [name for name in CLINICAL_FIELDS if getattr(clinical, name, None) is not None]
     left_out = {name: without(**{name: None}) for name in whole.weights}
     shares: dict[str, dict[str, float]] = {}
     if clinical is not None and fields:
         shares = {name: dict.fromkeys(CLASSES, 0.0) for name in (*CLINICAL_FIELDS, BASE)}
         if "clinical" in whole.weights and clinical_model is not None:
-            shares.update(_by_field(clinical, fields, clinical_model, whole.weights["clinical"], prior))
+            weigh = _weighing(radiology, pathology, weights, prior, malignancy_prevalence, learned, reliability)
+            shares.update(_by_field(clinical, fields, clinical_model, weigh, prior))
             for name in fields:
                 left_out[name] = without(clinical=dataclasses.replace(clinical, **{name: None}))
     return dataclasses.replace(whole, field_contributions=shares, leave_one_out=left_out)
 
 
-def _pooled(
+def _weighing(
+    radiology: Optional[RadiologyResult], pathology: Optional[PathologyResult],
+    weights: Optional[Mapping[str, float]], prior: Mapping[str, float], prevalence: float, learned: Learned,
+    reliability: Optional[Mapping[str, float]],
+) -> _Weighing:  # fmt: skip
+    given, held = _checked(weights, prior, prevalence), _checked_reliability(reliability)
+    measures = {"radiology": measures_of(radiology), "pathology": measures_of(pathology)}
+    return _Weighing(given, shipped() if learned == "shipped" else learned, held, measures)
+
+
+def pooled(
     radiology: Optional[RadiologyResult],
     pathology: Optional[PathologyResult],
     clinical: Optional[ClinicalFields],
-    model: Optional[ClinicalModelLike],
-    given: Mapping[str, float],
-    prior: Mapping[str, float],
-    prevalence: float,
+    *,
+    clinical_model: Optional[ClinicalModelLike] = None,
+    weights: Optional[Mapping[str, float]] = None,
+    prior: Mapping[str, float] = PRIOR,
+    malignancy_prevalence: float = MALIGNANCY_PREVALENCE,
+    learned: Learned = "shipped",
+    reliability: Optional[Mapping[str, float]] = None,
 ) -> FusionResult:
-    """The pool itself; parameters as in fuse(), ``given`` being the checked weights."""
-    found: dict[str, Optional[_Evidence]] = dict.fromkeys(MODALITIES)
+    """fuse() without the shares of the fields and without what is said when a part is left out."""
+    weigh = _weighing(radiology, pathology, weights, prior, malignancy_prevalence, learned, reliability)
+    found: dict[str, Optional[Evidence]] = dict.fromkeys(MODALITIES)
     if radiology is not None and radiology.abstention is None:
-        found["radiology"] = _of_ct(radiology, prior, prevalence)
+        found["radiology"] = of_ct(radiology, prior, malignancy_prevalence)
     if pathology is not None and pathology.abstention is None:
-        found["pathology"] = _classes(pathology.probabilities, prior, pathology.provenance)
-    if clinical is not None and model is not None:
-        found["clinical"] = _of_fields(model.probabilities(clinical), model)
+        found["pathology"] = of_classes(pathology.probabilities, prior, pathology.provenance)
+    if clinical is not None and clinical_model is not None:
+        found["clinical"] = _of_fields(clinical_model.probabilities(clinical), clinical_model)
 
-    taking_part: dict[str, _Evidence] = {}
-    used: dict[str, float] = {}
+    taking_part: dict[str, Evidence] = {}
+    by_class: dict[str, dict[str, float]] = {}
+    left: dict[str, float] = {}
     for name, evidence in found.items():
         if evidence is None:
             continue
-        trusted = bool(evidence.provenance) and all(p.calibrated for p in evidence.provenance)
-        weight = float(given.get(name, WEIGHTS[name] * (1.0 if trusted else UNCALIBRATED_FACTOR)))
-        if weight > 0:
-            taking_part[name], used[name] = evidence, weight
+        weight, share = weigh.of(name, evidence)
+        if max(weight.values()) > 0:
+            taking_part[name], by_class[name] = evidence, weight
+            if share is not None:
+                left[name] = share
 
-    pulls = {name: _pull(evidence, used[name], prior) for name, evidence in taking_part.items()}
-    scores = {c: math.log(prior[c]) + math.fsum(pull[c] for pull in pulls.values()) for c in CLASSES}
+    pulls = {name: pull(evidence, by_class[name], prior) for name, evidence in taking_part.items()}
+    scores = {c: math.log(prior[c]) + math.fsum(row[c] for row in pulls.values()) for c in CLASSES}
     top = max(scores.values())
-    pooled = _restricted({c: math.exp(score - top) for c, score in scores.items()}, CLASSES)
-    assessed = {c for evidence in taking_part.values() for c in evidence.covered}
+    fused = restricted({c: math.exp(score - top) for c, score in scores.items()}, CLASSES)
+    assessed = {c: fused[c] for c in CLASSES if any(c in evidence.covered for evidence in taking_part.values())}
     agreement, conflict = agreement_of({name: evidence.says for name, evidence in taking_part.items()})
+    provenance = tuple(p for evidence in taking_part.values() for p in evidence.provenance)
+    likely: tuple[str, ...] = ()
+    if left and weigh.learned is not None:
+        provenance += (weigh.learned.provenance,)
+        if set(left) == set(taking_part) and weigh.learned.conformal is not None:
+            likely = weigh.learned.conformal.of(assessed)
     return FusionResult(
-        probabilities={c: pooled[c] if c in assessed else None for c in CLASSES},
-        not_assessed_mass=min(1.0, math.fsum(pooled[c] for c in CLASSES if c not in assessed)),
+        probabilities={c: assessed.get(c) for c in CLASSES},
+        not_assessed_mass=min(1.0, math.fsum(fused[c] for c in CLASSES if c not in assessed)),
         prior=dict(prior),
-        weights=used,
+        weights={name: _mean(weight, prior) for name, weight in by_class.items()},
         contributions=pulls,
         missing=tuple(name for name in MODALITIES if name not in taking_part),
         agreement=agreement,
-        provenance=tuple(p for evidence in taking_part.values() for p in evidence.provenance),
-        abstention=abstention_of({c: pooled[c] for c in assessed}, conflict),
+        provenance=provenance,
+        abstention=abstention_of(assessed, conflict),
+        class_weights={name: by_class[name] for name in left},
+        reliability=left,
+        conformal_set=likely,
+        conformal_coverage=weigh.learned.conformal.coverage if likely else None,
     )
+
+
+def _mean(weight: Mapping[str, float], prior: Mapping[str, float]) -> float:
+    """One number for the weights of the classes: their mean by the prior; exact where they are all the same."""
+    if len(set(weight.values())) == 1:
+        return next(iter(weight.values()))
+    share = restricted(prior, tuple(weight))
+    return math.fsum(share[name] * weight[name] for name in weight)

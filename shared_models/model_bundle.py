@@ -30,6 +30,7 @@ from .contract.values import CLASSES
 
 MODELS_ROOT = Path(__file__).parent / "models"
 SLIDE_MODEL = "lung_he_lite0"  # the one that ships; never simply the first by name
+FUSION = "fusion"  # "modality" of the weights that put the modalities together
 WSINFER = "wsinfer"  # "format" of an added model: TorchScript with the configuration of the WSInfer zoo
 _MAX_METADATA_BYTES = 1 << 20
 _REMEDY = "Install the models again, or choose another folder with --models."
@@ -85,7 +86,7 @@ class Bundle:
             weights = dict(own["weights"])
             complete = (
                 isinstance(own["model_id"], str)
-                and own["modality"] in MODALITIES
+                and own["modality"] in (*MODALITIES, FUSION)
                 and set(own["coverage"]) <= set(CLASSES)
                 and isinstance(own["calibrated"], bool)
                 and isinstance(metadata["version"], str)

@@ -82,6 +82,11 @@ class FusionResult:
         take part. Empty where none was given, or the server is older than 0.2
     leave_one_out : each modality that took part, and each clinical field that took part, to what would be said
         without it. Empty where none took part, or the server is older than 0.2
+    class_weights : modality to class to weight, for those whose weights were learned; its mean is in ``weights``
+    reliability : those modalities, to the share of the learned weight that the case's reliability left, 0 to 1
+    conformal_set : classes, likeliest first, that hold the true one in ``conformal_coverage`` of the cases that are
+        like those it was calibrated on; only classes that were assessed. Empty where no such set was calibrated
+    conformal_coverage : 0 to 1; None where there is no set
     """
 
     probabilities: Probabilities
@@ -95,6 +100,10 @@ class FusionResult:
     abstention: Optional[Abstention] = None
     field_contributions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     leave_one_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    class_weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    reliability: Mapping[str, float] = field(default_factory=dict)
+    conformal_set: tuple[str, ...] = ()
+    conformal_coverage: Optional[float] = None
 
     @property
     def answer(self) -> Optional[str]:
@@ -113,6 +122,7 @@ class FusionResult:
         if not all(math.isfinite(n) for n in numbers) or any(w < 0 for w in self.weights.values()):
             raise InvalidInput("A weight or contribution is not valid.", "Weights are 0 or more.")
         self._check_parts()
+        self._check_learned()
 
     def _check_parts(self) -> None:
         """Shares of the fields that sum to what the clinical fields contribute, and parts that can be left out."""
@@ -132,3 +142,17 @@ class FusionResult:
         known = {*self.weights, *(CLINICAL_FIELDS if "clinical" in self.weights else ())}
         if not set(self.leave_one_out) <= known:
             raise InvalidInput("A part that did not take part is left out.", "Check the versions of both sides.")
+
+    def _check_learned(self) -> None:
+        """Weights of classes and a conformal set that belong to this result."""
+        rows = self.class_weights
+        numbers = [weight for row in rows.values() for weight in row.values()]
+        valid = set(rows) <= set(self.weights) and all(set(row) <= set(CLASSES) for row in rows.values())
+        valid = valid and set(self.reliability) <= set(self.weights) and all(math.isfinite(n) for n in numbers)
+        if not valid or any(n < 0 for n in numbers) or not all(0 <= r <= 1 for r in self.reliability.values()):
+            raise InvalidInput("A learned weight is not valid.", "Check the versions of both sides.")
+        chosen, coverage = self.conformal_set, self.conformal_coverage
+        assessed = {name for name, value in self.probabilities.items() if value is not None}
+        whole = len(set(chosen)) == len(chosen) and set(chosen) <= assessed and bool(chosen) == (coverage is not None)
+        if not whole or (coverage is not None and not 0 < coverage < 1):
+            raise InvalidInput("The set of likely classes is not valid.", "Check the versions of both sides.")

@@ -25,7 +25,10 @@ from .values import Abstention, ClinicalFields
 Value = TypeVar("Value")
 
 # Fields that a result got after version 0.1; left out while they are empty, so that older readers are not disturbed.
-_LATER = ("tile_quality", "other_classes", "other_probabilities", "field_contributions", "leave_one_out")
+_LATER = (
+    "tile_quality", "other_classes", "other_probabilities", "field_contributions", "leave_one_out", "class_weights",
+    "reliability", "conformal_set", "conformal_coverage",
+)  # fmt: skip
 
 
 def to_json(value: Any) -> Any:
@@ -203,6 +206,10 @@ _BUILD: dict[type[Any], dict[str, Callable[[Any], Any]]] = {
         "agreement": _text,
         "field_contributions": _mapping(_mapping(_number)),
         "leave_one_out": _mapping(_of(LeftOut)),
+        "class_weights": _mapping(_mapping(_number)),
+        "reliability": _mapping(_number),
+        "conformal_set": _several(_text),
+        "conformal_coverage": _optional(_number),
     },
     LeftOut: {**_COMMON, "not_assessed_mass": _number},
 }
