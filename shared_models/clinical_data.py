@@ -47,23 +47,25 @@ def _number(text: str, upper: float) -> Optional[float]:
 
 
 def read_cases(root: Path, split: str) -> Optional[ClinicalCases]:
-    """The patients of one split; None where the tables are absent."""
+    """The patients of one split; None where both tables are absent. A column that is missing is a field not known."""
     fields, squamous, patients = [], [], []
+    if not any((root / FOLDER / table).is_file() for table in TABLES.values()):
+        return None
     for name, table in TABLES.items():
         path = root / FOLDER / table
         if not path.is_file():
-            return None
+            continue
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))[2:]  # two more header rows follow the first
         for row in rows:
             if split_of(row["bcr_patient_barcode"]) != split:
                 continue
-            smoking = _SMOKING.get(row["tobacco_smoking_history_indicator"].strip().lower())
-            packs = _number(row["tobacco_smoking_pack_years_smoked"], 300)
-            sex = row["gender"].strip().lower()
+            smoking = _SMOKING.get((row.get("tobacco_smoking_history_indicator") or "").strip().lower())
+            packs = _number(row.get("tobacco_smoking_pack_years_smoked") or "", 300)
+            sex = (row.get("gender") or "").strip().lower()
             fields.append(
                 ClinicalFields(
-                    age_years=_number(row["age_at_initial_pathologic_diagnosis"], 120),
+                    age_years=_number(row.get("age_at_initial_pathologic_diagnosis") or "", 120),
                     sex=sex if sex in ("female", "male") else None,
                     smoking=smoking,
                     pack_years=None if smoking == "never" else packs,

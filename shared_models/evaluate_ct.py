@@ -1,5 +1,6 @@
 """Figures of the CT models on real nodules.
 
+overlap_cases, malignancy_cases         nodule by nodule, read one at a time; what cannot be used is left out
 evaluate_ct_slices, evaluate_ct_cubes   Dice against one reader
 evaluate_ct_malignancy                  AUROC against the readers' mean rating, beside the area alone; calibration
 compared                                scores of the same nodules, and how far one is above others
@@ -19,10 +20,14 @@ from typing import Any, Callable, Optional
 import numpy as np
 
 from . import ct_data
+from .contract.errors import LungXAIError
 from .contract.values import Array
 from .ct_neighbourhood import Prompt
 from .ct_pipeline import CTModels, analyse_ct
 from .ct_search import outlined
+from .evidence_cases import Cases, Exclusion
+from .evidence_reading import Nodule, nodules
+from .evidence_strata import contact_class, density_class, diameter_mm, rating_class, size_class
 from .statistics import auroc, bootstrap_ci, brier, delong, ece_of_mass
 
 SERIES = Path("lung_pet_ct_dx_dicom")
@@ -40,14 +45,15 @@ def dice(found: Array, truth: Array) -> float:
     return 2.0 * int((found & truth).sum()) / total if total else 1.0
 
 
-def _dice_summary(scores: list[float], threshold: list[float], groups: Array) -> dict[str, Any]:
-    values, plain = np.array(scores), np.array(threshold)
+def _dice_summary(cases: Cases) -> dict[str, Any]:
+    values, plain, groups = cases.values["dice"], cases.rivals["threshold at the point"], cases.groups
     return {
         "n": len(values),
         "patients": len(set(groups.tolist())),
         "dice_mean": measure(lambda i: float(values[i].mean()), groups),
         "dice_median": measure(lambda i: float(np.median(values[i])), groups),
         "baseline": {"threshold_dice_mean": measure(lambda i: float(plain[i].mean()), groups)},
+        "cases": cases,
     }
 
 
@@ -87,28 +93,66 @@ def outlined_at(
     return mask
 
 
+def _strata(nodule: Nodule) -> dict[str, str]:
+    row = nodule.row
+    return {
+        "size": size_class(diameter_mm(nodule.mask, nodule.pixel_mm)),
+        "density": density_class(row.number("texture")),
+        "contact": contact_class(nodule.hu, nodule.mask, nodule.pixel_mm),
+        "subtlety": rating_class(row.number("subtlety")),
+        "margin": rating_class(row.number("margin")),
+    }
+
+
+def _columns(rows: list[dict[str, str]]) -> dict[str, Array]:
+    return {name: np.array([row[name] for row in rows], dtype=str) for name in rows[0]}
+
+
+def overlap_cases(kind: str, data_root: Path, split: str, models_root: Path) -> Optional[Cases]:
+    """Dice of every patch ("slices") or cube ("cubes") of the split, segmented from a point at its centre.
+
+    None where there is no table of them, or none can be used.
+    """
+    if not (data_root / (ct_data.SLICES if kind == "slices" else ct_data.CUBES)).is_dir():
+        return None
+    models = CTModels.load(models_root)
+    ids, groups, scores, plain, strata, exclusions = [], [], [], [], [], []
+    for nodule in nodules(data_root, kind, split):
+        if isinstance(nodule, Exclusion):
+            exclusions.append(nodule)
+            continue
+        flat = nodule.hu.ndim == 2
+        hu, mask = (part[None] if flat else part for part in (nodule.hu, nodule.mask))
+        try:
+            found = pointed_at(hu, (nodule.pixel_mm, nodule.pixel_mm, 1.0), models)
+        except LungXAIError as fault:
+            exclusions.append(Exclusion(nodule.row.case, fault.message))
+            continue
+        scores.append(dice(found, mask))
+        plain.append(dice(thresholded(nodule.hu), nodule.mask))
+        ids.append(nodule.row.case)
+        groups.append(nodule.row.group)
+        strata.append(_strata(nodule))
+    if not ids:
+        return None
+    return Cases(
+        f"ct_{kind}", split, "nodule", "patient", np.array(ids), np.array(groups), (), np.empty(0, int),
+        np.empty((len(ids), 0)), {"dice": np.array(scores)}, {"threshold at the point": np.array(plain)},
+        _columns(strata), tuple(exclusions),
+        notes=("Against one reader's outline, not a consensus; segmented from a point at the nodule's centre.",),
+    )  # fmt: skip
+
+
 def evaluate_ct_slices(data_root: Path, split: str, models_root: Path) -> Optional[dict[str, Any]]:
     """Dice on one-slice patches, each on its native pixels, segmented from a point at its centre."""
-    if not (data_root / ct_data.SLICES).is_dir():
-        return None
-    models, data = CTModels.load(models_root), ct_data.slices(data_root, split)
-    scores, plain = [], []
-    for hu, mask, pixel in zip(data.hu, data.mask, data.pixel_mm):
-        scores.append(dice(pointed_at(hu[None], (pixel, pixel, 1.0), models)[0], mask))
-        plain.append(dice(thresholded(hu), mask))
-    return _dice_summary(scores, plain, data.patients)
+    cases = overlap_cases("slices", data_root, split, models_root)
+    return None if cases is None else _dice_summary(cases)
 
 
 def evaluate_ct_cubes(data_root: Path, split: str, models_root: Path) -> Optional[dict[str, Any]]:
     """Dice in 3D on 1 mm cubes, segmented from a point at the centre, as in a CT of 1 mm slices."""
-    if not (data_root / ct_data.CUBES).is_dir():
-        return None
-    models, data = CTModels.load(models_root), ct_data.cubes(data_root, split)
-    scores, plain = [], []
-    for hu, mask in zip(data.hu, data.mask):
-        scores.append(dice(pointed_at(hu, (1.0, 1.0, 1.0), models), mask))
-        plain.append(dice(thresholded(hu), mask))
-    return _dice_summary(scores, plain, data.patients)
+    cases = overlap_cases("cubes", data_root, split, models_root)
+    return None if cases is None else _dice_summary(cases)
 
 
 def rated(data: ct_data.Nodules) -> tuple[Array, Array]:
@@ -137,41 +181,90 @@ def compared(
     return result
 
 
+BENIGN, MALIGNANT = 2.5, 3.5  # mean ratings below and above which a nodule counts
+_SCORES = ("own_mask", "reader_mask", "features_only", "network_only", "area_only", "area_own_mask")
+_RIVALS = {
+    "area of the reader's outline alone": "area_only", "area of the network's outline alone": "area_own_mask",
+    "measurements alone": "features_only", "network alone": "network_only",
+}  # fmt: skip
+
+
+def _malignancy_scores(nodule: Nodule, models: CTModels) -> dict[str, float]:
+    hu, mask, pixel = nodule.hu, nodule.mask, (nodule.pixel_mm, nodule.pixel_mm)
+    model = models.malignancy
+    found = pointed_at(hu[None], (*pixel, 1.0), models)[0]
+    # A nodule that the network did not segment is not called malignant.
+    evidence = model.evidence(hu, found, pixel) if found.any() else None
+    return {
+        "own_mask": model.weighed(evidence) if evidence else 0.0,
+        "reader_mask": model.of_slice(hu, mask, pixel),
+        "features_only": evidence.features if evidence else -np.inf,
+        "network_only": evidence.network if evidence else -np.inf,
+        "area_only": float(mask.sum()) * nodule.pixel_mm**2,
+        "area_own_mask": float(found.sum()) * nodule.pixel_mm**2,
+    }
+
+
+def malignancy_cases(data_root: Path, split: str, models_root: Path) -> Optional[Cases]:
+    """Every rated nodule of the split, with the network's outline as on a real CT; "values" has every score.
+
+    A nodule whose mean rating is between BENIGN and MALIGNANT, or missing, is left out.
+    """
+    if not (data_root / ct_data.SLICES).is_dir():
+        return None
+    models = CTModels.load(models_root)
+    ids, groups, truth, strata, exclusions = [], [], [], [], []
+    scores: dict[str, list[float]] = {name: [] for name in _SCORES}
+    for nodule in nodules(data_root, "slices", split):
+        if isinstance(nodule, Exclusion):
+            exclusions.append(nodule)
+            continue
+        row, rating = nodule.row, nodule.row.number("malignancy_mean")
+        if not (rating < BENIGN or rating > MALIGNANT):
+            said = "no rating" if rating != rating else f"a mean rating between {BENIGN} and {MALIGNANT}"
+            exclusions.append(Exclusion(row.case, f"{said} of malignancy"))
+            continue
+        try:
+            answer = _malignancy_scores(nodule, models)
+        except LungXAIError as fault:
+            exclusions.append(Exclusion(row.case, fault.message))
+            continue
+        for name, value in answer.items():
+            scores[name].append(value)
+        ids.append(row.case)
+        groups.append(row.group)
+        truth.append(rating > MALIGNANT)
+        strata.append(_strata(nodule))
+    if not ids:
+        return None
+    arrays = {name: np.array(values) for name, values in scores.items()}
+    p = arrays["own_mask"]
+    return Cases(
+        "ct_malignancy", split, "nodule", "patient", np.array(ids), np.array(groups), ("benign", "malignant"),
+        np.array(truth, dtype=int), np.stack([1 - p, p], axis=1), arrays,
+        {said: arrays[name] for said, name in _RIVALS.items()}, _columns(strata), tuple(exclusions),
+        notes=(
+            f"Malignant as LIDC's readers rate it (mean over {MALIGNANT} against under {BENIGN}), not histology; "
+            "nodules rated between are left out, so real nodules are harder.",
+        ),
+    )  # fmt: skip
+
+
 def evaluate_ct_malignancy(data_root: Path, split: str, models_root: Path) -> Optional[dict[str, Any]]:
     """AUROC with the network's outline, as on a real CT, and with the reader's; of the features and of the area alone.
 
     "over_area_only" is the difference to the area of the reader's outline: the bar that the model has to pass.
     Calibration is of the probability with the network's outline.
     """
-    if not (data_root / ct_data.SLICES).is_dir():
+    cases = malignancy_cases(data_root, split, models_root)
+    if cases is None:
         return None
-    models, data = CTModels.load(models_root), ct_data.slices(data_root, split)
-    kept, malignant = rated(data)
-    model = models.malignancy
-    scores: dict[str, list[float]] = {
-        name: [] for name in ("own_mask", "reader_mask", "features_only", "network_only", "area_only", "area_own_mask")
-    }
-    for i in kept:
-        pixel = (data.pixel_mm[i], data.pixel_mm[i])
-        hu, mask = data.hu[i], data.mask[i]
-        found = pointed_at(hu[None], (*pixel, 1.0), models)[0]
-        scores["reader_mask"].append(model.of_slice(hu, mask, pixel))
-        scores["area_only"].append(float(mask.sum()))
-        scores["area_own_mask"].append(float(found.sum()))
-        # A nodule that the network did not segment is not called malignant.
-        evidence = model.evidence(hu, found, pixel) if found.any() else None
-        scores["own_mask"].append(model.weighed(evidence) if evidence else 0.0)
-        scores["features_only"].append(evidence.features if evidence else -np.inf)
-        scores["network_only"].append(evidence.network if evidence else -np.inf)
-    arrays = {name: np.array(values) for name, values in scores.items()}
-    for name in ("area_only", "area_own_mask"):
-        arrays[name] = arrays[name] * data.pixel_mm[kept] ** 2
-    groups, p = data.patients[kept], arrays["own_mask"]
-    result = compared(malignant, arrays, groups, "own_mask", ("area_only", "features_only"))
+    malignant, groups, p = cases.labels == 1, cases.groups, cases.probabilities[:, 1]
+    result = compared(malignant, cases.values, groups, "own_mask", ("area_only", "features_only"))
     result["auroc"] = result.pop("auroc_own_mask")
     result["brier"] = measure(lambda i: brier(malignant[i], p[i]), groups)
     result["ece"] = measure(lambda i: ece_of_mass(malignant[i], p[i]), groups)
-    return result
+    return {**result, "cases": cases}
 
 
 def tumour_boxes(folder: Path) -> dict[str, tuple[int, int, int, int]]:
