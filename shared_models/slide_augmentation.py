@@ -26,7 +26,7 @@ from .stain import macenko
 _RGB_OF_HED = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 _HED_OF_RGB = torch.linalg.inv(_RGB_OF_HED)
 _MIN_SCALE, _MAX_SCALE = 0.65, 1.8
-STAIN_SPACES = ("hed", "macenko")
+STAIN_SPACES = ("hed", "macenko", "both")
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float, *shape: int) -> Tensor:
@@ -121,9 +121,14 @@ def _compressed(tiles: Tensor, chosen: Array, qualities: Array) -> Tensor:
 
 
 def augmented(tiles: Tensor, rng: np.random.Generator, stain: str = "hed") -> Tensor:
-    """``tiles`` float (n, 3, h, w) of 0 to 255, changed at random; ``stain`` is one of STAIN_SPACES."""
+    """``tiles`` float (n, 3, h, w) of 0 to 255, changed at random; ``stain`` is one of STAIN_SPACES.
+
+    "both" takes one or the other, drawn for the batch.
+    """
     n = len(tiles)
     tiles = moved(tiles, rng)
+    if stain == "both":
+        stain = "macenko" if rng.random() < 0.5 else "hed"
     change = {"hed": restained, "macenko": restained_macenko}[stain]
     tiles = change(tiles, _uniform(rng, 0.6, 1.5, n, 3), _uniform(rng, -0.06, 0.06, n, 3))
     tiles = relit(

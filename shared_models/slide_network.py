@@ -102,13 +102,24 @@ class SlideNetwork(nn.Module):
         self._dropout = nn.Dropout(0.2)
         self._fc = nn.Linear(_HEAD, classes)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def early(self, pixels: Tensor, blocks: int) -> Tensor:
+        """Features after the stem and the first ``blocks`` blocks; what training freezes."""
         x = (pixels - 127.0) / 128.0
         x = self.relu_stem(self._bn0(self._conv_stem(x)))
-        for block in self._blocks:
+        for block in self._blocks[:blocks]:
+            x = block(x)
+        return x
+
+    def late(self, features: Tensor, blocks: int) -> Tensor:
+        """Logits of what early() gave for the same ``blocks``."""
+        x = features
+        for block in self._blocks[blocks:]:
             x = block(x)
         x = self.features(self._bn1(self._conv_head(x)))
         return self._fc(self._dropout(x.mean(dim=(2, 3))))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.late(self.early(pixels, 0), 0)
 
 
 def _named(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,11 +6,12 @@ OUT/last.pt      everything needed to go on: weights, their moving average, opti
 OUT/best.pt      weights (moving average) of the best epoch on the validation split
 OUT/result.json  commit, command, seed, every epoch, and temperature; metrics are made by evaluate_slide
 
-EfficientNet-Lite0 from ImageNet, stem and first three blocks frozen, batch-norm statistics frozen; AdamW, cosine rate
-with a warm-up, label smoothing, mild mixup, classes drawn equally often, strong stain, scale and JPEG changes
-(slide_augmentation). The best epoch is the one with the lowest mean loss over the validation tiles as they are and
-after fixed stain and JPEG shifts: what is wanted is a model that stands other laboratories. One temperature is then
-fitted on the same tiles. The test split is not looked at here.
+EfficientNet-Lite0 from ImageNet or --start, stem and first three blocks frozen (slide_early), batch-norm statistics
+frozen; AdamW, cosine rate with a warm-up, label smoothing, mixup and CutMix, classes drawn equally often or weighted
+(slide_mixing), strong stain, scale and JPEG changes (slide_augmentation); optionally on stain-normalised tiles. The
+best epoch is the one with the lowest mean loss over the validation tiles as they are and after fixed stain and JPEG
+shifts: what is wanted is a model that stands other laboratories. One temperature is then fitted on the same tiles. The
+test split is not looked at here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import torch
@@ -31,13 +32,19 @@ from torch import Tensor, nn
 
 from .code_version import git_commit
 from .contract.values import Array
+from .model_bundle import sha256_of
 from .slide_augmentation import STAIN_SPACES, augmented, shifted
 from .slide_data import TileSet, read_tiles
-from .slide_network import SLIDE_CLASSES, SlideNetwork, imagenet_weights
+from .slide_early import EarlyLayers
+from .slide_mixing import BALANCES, class_weights, drawn, mixed, mixed_loss
+from .slide_network import SLIDE_CLASSES, SlideNetwork, imagenet_weights, restored
+from .stain import METHODS, normaliser, target_of
 
 _FROZEN_BLOCKS = 3
-_SMOOTHING, _MIXUP_ALPHA, _MIXUP_SHARE = 0.05, 0.2, 0.5
+_SMOOTHING = 0.05
 _AVERAGE = 0.99
+# Without such instructions bfloat16 is emulated, and ten times slower than float32.
+_BF16 = any(torch.cpu.get_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def as_batch(pixels: Array) -> Tensor:
@@ -50,17 +57,26 @@ def class_indices(tiles: TileSet) -> Tensor:
     return torch.tensor([SLIDE_CLASSES.index(label) for label in tiles.labels])
 
 
-def logits_of(network: nn.Module, tiles: TileSet, shift: bool = False, size: int = 32) -> Tensor:
-    """float32 (n, 3) logits in evaluation, of the tiles as they are or after the fixed shifts."""
+def logits_of(
+    network: SlideNetwork, early: EarlyLayers, tiles: TileSet, shift: bool = False, size: int = 32,
+    restain: Optional[Callable[[Array], Array]] = None,
+) -> Tensor:  # fmt: skip
+    """float32 (n, 3) logits in evaluation, of the tiles as they are or after the fixed shifts, then normalised."""
     network.eval()
     answers = []
     with torch.inference_mode():
         for start in range(0, len(tiles.pixels), size):
             batch = as_batch(tiles.pixels[start : start + size])
             batch = shifted(batch) if shift else batch
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                answers.append(network(batch.to(memory_format=torch.channels_last)).float())
+            if restain is not None:
+                batch = as_batch(restain(batch.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()))
+            answers.append(_late(network, early(batch)))
     return torch.cat(answers)
+
+
+def _late(network: SlideNetwork, features: Tensor) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_BF16):
+        return network.late(features.to(memory_format=torch.channels_last), _FROZEN_BLOCKS).float()
 
 
 def _prepare(network: SlideNetwork) -> None:
@@ -71,25 +87,6 @@ def _prepare(network: SlideNetwork) -> None:
             module.eval()
     for part in (network._conv_stem, network._bn0, *network._blocks[:_FROZEN_BLOCKS]):
         part.requires_grad_(False)
-
-
-def _loss(network: SlideNetwork, batch: Tensor, target: Tensor, rng: np.random.Generator) -> Tensor:
-    share = float(rng.beta(_MIXUP_ALPHA, _MIXUP_ALPHA)) if rng.random() < _MIXUP_SHARE else 1.0
-    order = torch.from_numpy(rng.permutation(len(batch)))
-    if share < 1.0:
-        batch = share * batch + (1 - share) * batch[order]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = network(batch.to(memory_format=torch.channels_last))
-    one = functional.cross_entropy(logits.float(), target, label_smoothing=_SMOOTHING)
-    other = functional.cross_entropy(logits.float(), target[order], label_smoothing=_SMOOTHING)
-    return share * one + (1 - share) * other
-
-
-def _drawn(labels: Tensor, rng: np.random.Generator) -> Array:
-    """Indices of one epoch: every class equally often, without repeats within the smaller classes."""
-    members = [rng.permutation(np.flatnonzero(labels.numpy() == c)) for c in range(len(SLIDE_CLASSES))]
-    count = max(len(m) for m in members)
-    return rng.permutation(np.concatenate([np.resize(m, count) for m in members]))
 
 
 def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -115,21 +112,29 @@ def _write(path: Path, save: Any) -> None:
 
 def train(
     data: Path, out: Path, *, epochs: int, batch: int, rate: float, seed: int, resume: bool,
-    limit: Optional[int] = None, stain: str = "hed",
+    limit: Optional[int] = None, stain: str = "hed", mixup: float = 0.5, cutmix: float = 0.0,
+    balance: str = "sampling", normalise: Optional[str] = None, start: Optional[Path] = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, and return what result.json holds.
 
-    ``limit`` takes only so many tiles of each split, for a trial; ``stain`` is one of STAIN_SPACES.
+    ``limit`` takes only so many tiles of each split, for a trial; ``stain`` is one of STAIN_SPACES; ``mixup`` and
+    ``cutmix`` are shares of batches, ``balance`` one of BALANCES; ``normalise`` is a method of stain normalisation,
+    whose target is a typical training tile; ``start`` holds the weights to go on from in place of ImageNet's.
     """
     read = [read_tiles(data, split) for split in ("train", "val")]
     if read[0] is None or read[1] is None:
         raise SystemExit(f"{data} does not hold the H&E tiles; see --data.")
     sets = [_first(tiles, limit) for tiles in read if tiles is not None]
     labels, val_labels = class_indices(sets[0]), class_indices(sets[1])
+    section = None if normalise is None else stain_section(sets[0].pixels, normalise, seed)
+    restain = normaliser(section)
+    pixels = sets[0].pixels if restain is None else restain(sets[0].pixels)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    network = imagenet_weights(SlideNetwork()).to(memory_format=torch.channels_last)
+    network = imagenet_weights(SlideNetwork()) if start is None else restored(start)
+    network = network.to(memory_format=torch.channels_last)
     _prepare(network)
+    early = EarlyLayers(network, _FROZEN_BLOCKS)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     decay = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
@@ -143,14 +148,15 @@ def train(
         optimiser.load_state_dict(kept["optimiser"])
         average, history, best, first = kept["average"], kept["history"], kept["best"], kept["epoch"]
         print(f"going on after epoch {first}", flush=True)
-    steps = math.ceil(len(_drawn(labels, np.random.default_rng(0))) / batch)
+    classes, weights = len(SLIDE_CLASSES), class_weights(labels.numpy(), len(SLIDE_CLASSES), balance)
+    steps = math.ceil(len(drawn(labels.numpy(), classes, balance, np.random.default_rng(0))) / batch)
     commit, started = git_commit(), time.monotonic()
     probe = SlideNetwork().to(memory_format=torch.channels_last)
     for epoch in range(first, epochs):
         # One generator an epoch, so that a resumed run draws what an unbroken one would have.
         rng = np.random.default_rng([seed, epoch])
         torch.manual_seed(seed * 1000 + epoch)
-        order, total = _drawn(labels, rng), 0.0
+        order, total = drawn(labels.numpy(), classes, balance, rng), 0.0
         _prepare(network)
         for step in range(steps):
             done = epoch * steps + step
@@ -158,8 +164,9 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * done / (epochs * steps)))
             chosen = order[step * batch : (step + 1) * batch]
-            changed = augmented(as_batch(sets[0].pixels[chosen]), rng, stain)
-            loss = _loss(network, changed, labels[torch.from_numpy(chosen)], rng)
+            pair = mixed(augmented(as_batch(pixels[chosen]), rng, stain), rng, mixup, cutmix)
+            logits = _late(network, early(pair.tiles))
+            loss = mixed_loss(logits, labels[torch.from_numpy(chosen)], pair, _SMOOTHING, weights)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], 5.0)
@@ -174,7 +181,8 @@ def train(
                 print(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps} loss {total / (step + 1):.4f} "
                       f"about {ahead / 60:.1f} min left", flush=True)  # fmt: skip
         probe.load_state_dict(average)
-        row = {"epoch": epoch + 1, "train_loss": total / steps, **_judged(probe, sets[1], val_labels)}
+        row = {"epoch": epoch + 1, "train_loss": total / steps, 
+               **_judged(probe, early, sets[1], val_labels, restain)}  # fmt: skip
         history.append(row)
         print(json.dumps({k: round(v, 4) for k, v in row.items()}), flush=True)
         if row["val_loss"] + row["shifted_loss"] < best:
@@ -183,12 +191,14 @@ def train(
         state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average,
                  "history": history, "best": best, "epoch": epoch + 1}  # fmt: skip
         _write(out / "last.pt", lambda path, state=state: torch.save(state, path))
-        settings = {"epochs": epochs, "batch": batch, "rate": rate, "seed": seed, "stain_augmentation": stain}
+        settings = {"epochs": epochs, "batch": batch, "rate": rate, "seed": seed, "stain_augmentation": stain,
+                    "mixup": mixup, "cutmix": cutmix, "balance": balance, "normalise": normalise,
+                    "start": None if start is None else sha256_of(start)}  # fmt: skip
         probe.load_state_dict(torch.load(out / "best.pt", weights_only=True))
         result = {"commit": commit, "command": " ".join(["python -m shared_models.train_slide", *sys.argv[1:]]),
                   "settings": settings, "train_tiles": len(labels), "val_tiles": len(val_labels),
                   "minutes": round((time.monotonic() - started) / 60, 1), "history": history,
-                  **_calibrated(probe, sets[1], val_labels)}  # fmt: skip
+                  "stain": section, **_calibrated(probe, early, sets[1], val_labels, restain)}  # fmt: skip
         _write(out / "result.json", lambda path, result=result: path.write_text(json.dumps(result, indent=1)))
     return result
 
@@ -206,18 +216,36 @@ def _plain(network: SlideNetwork) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in network.state_dict().items()}
 
 
-def _judged(network: SlideNetwork, tiles: TileSet, labels: Tensor) -> dict[str, float]:
+def stain_section(pixels: Array, method: str, seed: int) -> dict[str, Any]:
+    """What a card says of normalisation to the typical stain of 500 of these tiles; see stain.normaliser()."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(pixels))[:500])
+    target, used = target_of(pixels[chosen], method)
+    return {
+        "method": method, "per": "tile",
+        "target": {"matrix": target.matrix.round(5).tolist(),
+                   "max_concentration": target.max_concentration.round(4).tolist()},
+        "made_from": {"split": "train", "tiles": len(chosen), "tiles_with_stain": used, "seed": seed},
+    }  # fmt: skip
+
+
+def _judged(
+    network: SlideNetwork, early: EarlyLayers, tiles: TileSet, labels: Tensor,
+    restain: Optional[Callable[[Array], Array]],
+) -> dict[str, float]:  # fmt: skip
     row = {}
     for name, shift in (("val", False), ("shifted", True)):
-        logits = logits_of(network, tiles, shift)
+        logits = logits_of(network, early, tiles, shift, restain=restain)
         row[f"{name}_loss"] = float(functional.cross_entropy(logits, labels))
         row[f"{name}_accuracy"] = float((logits.argmax(1) == labels).float().mean())
     return row
 
 
-def _calibrated(network: SlideNetwork, tiles: TileSet, labels: Tensor) -> dict[str, float]:
+def _calibrated(
+    network: SlideNetwork, early: EarlyLayers, tiles: TileSet, labels: Tensor,
+    restain: Optional[Callable[[Array], Array]],
+) -> dict[str, float]:  # fmt: skip
     """The temperature, on the validation tiles as they are and shifted, taken together."""
-    both = torch.cat([logits_of(network, tiles), logits_of(network, tiles, shift=True)])
+    both = torch.cat([logits_of(network, early, tiles, shift, restain=restain) for shift in (False, True)])
     return {"temperature": fitted_temperature(both, torch.cat([labels, labels]))}
 
 
@@ -232,11 +260,20 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="take only so many tiles of each split: a trial, not a model")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
     parser.add_argument("--stain-augmentation", choices=STAIN_SPACES, default="hed",
-                        help="whose stains are changed: the same two for all tiles, or each tile's own")  # fmt: skip
+                        help="whose stains are changed: the same two for all tiles, each tile's own, or both in turn")
+    parser.add_argument("--mixup", type=float, default=0.5, help="share of batches mixed by mixup")
+    parser.add_argument("--cutmix", type=float, default=0.0, help="share of batches mixed by CutMix")
+    parser.add_argument("--balance", choices=BALANCES, default="sampling",
+                        help="classes drawn equally often, or weighed in the loss, or neither")
+    parser.add_argument("--normalise", choices=tuple(METHODS), help="normalise each tile's stain first")
+    parser.add_argument("--start", type=Path, help="weights to go on from, in place of ImageNet's")  # fmt: skip
     given = parser.parse_args()
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    if min(given.mixup, given.cutmix) < 0 or given.mixup + given.cutmix > 1:
+        parser.error("--mixup and --cutmix are shares of the batches: 0 or more each, at most 1 together")
+    torch.set_num_threads(min(int(os.environ.get("OMP_NUM_THREADS", 2)), os.cpu_count() or 1))
     train(given.data, given.out, epochs=given.epochs, batch=given.batch, rate=given.rate, seed=given.seed,
-          resume=given.resume, limit=given.limit, stain=given.stain_augmentation)  # fmt: skip
+          resume=given.resume, limit=given.limit, stain=given.stain_augmentation, mixup=given.mixup,
+          cutmix=given.cutmix, balance=given.balance, normalise=given.normalise, start=given.start)  # fmt: skip
 
 
 if __name__ == "__main__":
