@@ -26,7 +26,7 @@ def test_lac_agrees_with_mapie() -> None:
 
 
 def test_aps_agrees_with_the_definition_case_by_case() -> None:
-    # As in Angelopoulos and Bates 2021, arXiv:2107.07511, section 2.1, written out in loops; MAPIE draws at random here.
+    # As in Angelopoulos and Bates 2021, arXiv:2107.07511, section 2.1, in loops; MAPIE draws at random here.
     p, y, other = _cases()
     scores = sorted(sum(q for q in row if q >= row[c]) for row, c in zip(p, y))
     limit = scores[int(np.ceil(76 * 0.9)) - 1]
