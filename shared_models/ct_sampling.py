@@ -1,6 +1,7 @@
 """Training samples of the nodule networks: crops of LIDC's patches and cubes, turned and scaled, with a user's prompt.
 
 Pool           nodules to draw from: one-slice patches on their native pixels, and cubes
+Mix            how often which kind of sample is drawn
 Samples        one batch: HU, prompt, truth, and where the truth is known
 drawn()        a batch of crops
 
@@ -23,9 +24,40 @@ from .ct_prompts import box_map, point_map, strength
 
 PATCH = 71
 _DENSE_HU = -600
-_NONE, _NEGATIVE, _BOX, _INSIDE = 0.2, 0.2, 0.2, 0.3
-_LARGE = 0.2  # share that is magnified: whole tumours are larger than the nodules of LIDC
-_CUBE_SHARE = 0.3
+# Nodules that the network outlines worst: ground glass and part-solid ones (LIDC's texture), small and large ones.
+_FAINT_TEXTURE, _SMALL_MM, _LARGE_MM = 3, 6.0, 15.0
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of the kinds of samples, 0 to 1.
+
+    Parameters
+    ----------
+    none : without a prompt; of the others ``negative`` lie beside the nodule, ``inside`` anywhere in it
+    box : of the positive ones
+    large : magnified, as whole tumours are larger than the nodules of LIDC
+    cubes : planes of cubes
+    faint, small, large_ones : how many times as often as others nodules of faint texture, and small and large ones
+        are drawn
+    """
+
+    none: float = 0.2
+    negative: float = 0.2
+    box: float = 0.2
+    inside: float = 0.3
+    large: float = 0.2
+    cubes: float = 0.3
+    faint: float = 1.0
+    small: float = 1.0
+    large_ones: float = 1.0
+
+
+# "even" is what the first weights were trained with.
+MIXES = {
+    "even": Mix(),
+    "stratified": Mix(0.15, 0.15, 0.15, 0.3, 0.15, 0.3, faint=2.0, small=1.3, large_ones=1.5),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +69,7 @@ class Pool:
     hu, mask : (n, 71, 71) patches, native pixels
     pixel_mm : (n,)
     cube_hu, cube_mask : (m, 51, 51, 51), 1 mm
+    diameter_mm, texture : (n,), of the patches' nodules; texture 1 is ground glass, 5 solid, 0 unknown
     """
 
     hu: Any
@@ -44,6 +77,15 @@ class Pool:
     pixel_mm: Any
     cube_hu: Any
     cube_mask: Any
+    diameter_mm: Any
+    texture: Any
+
+    def often(self, mix: Mix) -> Any:
+        """float64 (n,): how likely each patch is drawn."""
+        weight = np.where((self.texture > 0) & (self.texture <= _FAINT_TEXTURE), mix.faint, 1.0)
+        weight = weight * np.where(self.diameter_mm < _SMALL_MM, mix.small, 1.0)
+        weight = weight * np.where(self.diameter_mm > _LARGE_MM, mix.large_ones, 1.0)
+        return weight / weight.sum()
 
     @classmethod
     def read(cls, root: Path, *splits: str) -> Pool:
@@ -54,6 +96,8 @@ class Pool:
             np.concatenate([f.hu for f in flat]), np.concatenate([f.mask for f in flat]),
             np.concatenate([f.pixel_mm for f in flat]),
             np.concatenate([c.hu for c in cube]), np.concatenate([c.mask for c in cube]),
+            np.concatenate([[float(row["equiv_diam_mm"]) for row in f.rows] for f in flat]),
+            np.concatenate([[float(row["texture"] or 0) for row in f.rows] for f in flat]),
         )  # fmt: skip
 
 
@@ -79,8 +123,8 @@ class _Planes:
     dz_mm: Any
 
 
-def _patches(pool: Pool, count: int, random: np.random.Generator) -> _Planes:
-    i = random.integers(len(pool.hu), size=count)
+def _patches(pool: Pool, count: int, random: np.random.Generator, mix: Mix) -> _Planes:
+    i = random.choice(len(pool.hu), size=count, p=pool.often(mix))
     mask = pool.mask[i]
     return _Planes(pool.hu[i], mask, mask, np.ones_like(mask), pool.pixel_mm[i], np.zeros(count))
 
@@ -170,34 +214,34 @@ def _noisy(hu: Any, random: np.random.Generator) -> Any:
     return hu * torch.tensor(gain[:, None, None]).float() + torch.tensor(shift[:, None, None] + noise).float()
 
 
-def drawn(pool: Pool, count: int, side: int, random: np.random.Generator) -> Samples:
+def drawn(pool: Pool, count: int, side: int, random: np.random.Generator, mix: Mix = MIXES["even"]) -> Samples:
     """``count`` crops of ``side`` pixels with a point, a box or no prompt."""
     import torch
 
-    cubes = int(round(count * _CUBE_SHARE))
-    planes = _joined(_patches(pool, count - cubes, random), _cube_planes(pool, cubes, random))
+    cubes = int(round(count * mix.cubes))
+    planes = _joined(_patches(pool, count - cubes, random, mix), _cube_planes(pool, cubes, random))
     native = planes.pixel_mm < 0.99
     zoom = np.where(native, 1.0, random.uniform(1.0, 1.6, count))
     point, centre = np.empty((count, 2)), np.empty((count, 2))
     negative, boxed = np.zeros(count, bool), np.zeros(count, bool)
-    none = random.random(count) < _NONE
+    none = random.random(count) < mix.none
     # The search reads coarser pixels: it has whole lungs to go through.
     zoom[none] *= random.uniform(0.6, 1.0, int(none.sum()))
-    zoom *= np.where(random.random(count) < _LARGE, random.uniform(1.2, 2.4, count), 1.0)
+    zoom *= np.where(random.random(count) < mix.large, random.uniform(1.2, 2.4, count), 1.0)
     for i in range(count):
         middle = _middle(planes.shadow[i])
         elsewhere = None
-        if not none[i] and random.random() < _NEGATIVE:
+        if not none[i] and random.random() < mix.negative:
             elsewhere = _elsewhere(planes.hu[i], planes.shadow[i], planes.known[i], random)
         if elsewhere is not None:
             point[i], negative[i] = elsewhere, True
-            planes.dz_mm[i] = random.normal(0, 3) * (random.random() < _CUBE_SHARE)
-        elif random.random() < _INSIDE:
+            planes.dz_mm[i] = random.normal(0, 3) * (random.random() < mix.cubes)
+        elif random.random() < mix.inside:
             places = np.argwhere(planes.shadow[i])
             point[i] = places[random.integers(len(places))] + random.uniform(-0.5, 0.5, 2)
         else:
             point[i] = middle + random.normal(0, 0.8 if native[i] else 1.5, 2)
-        boxed[i] = not negative[i] and random.random() < _BOX
+        boxed[i] = not negative[i] and random.random() < mix.box
         room = (PATCH - side / zoom[i]) / 2
         middle = point[i] if negative[i] else middle
         centre[i] = np.clip(middle + random.uniform(-5, 5, 2), 35 - max(room, 4), 35 + max(room, 4))

@@ -1,6 +1,6 @@
 """Train the nodule network: python -m shared_models.train_ct --data ../shared/data --out out/ct --steps 4000
 
-Two workers of one thread each draw their own samples; every few steps their weights are averaged (local SGD, Stich
+Workers of one thread each draw their own samples; every few steps their weights are averaged (local SGD, Stich
 2019, arXiv:1805.09767), which on two busy cores is faster than two threads that wait for each other. What is kept is
 a moving average of the weights: the best by validation Dice in OUT/best.pt, the record in OUT/result.json; both at
 every improvement. Same seed, same steps, same weights.
@@ -20,7 +20,7 @@ import numpy as np
 from .code_version import git_commit
 from .ct_network import inputs, load, network
 from .ct_prompts import point_map
-from .ct_sampling import PATCH, Pool, Samples, drawn
+from .ct_sampling import MIXES, PATCH, Pool, Samples, drawn
 from .model_bundle import sha256_of
 
 WORKERS, BATCH = 2, 16
@@ -80,7 +80,7 @@ def _work(rank: int, given: argparse.Namespace, record: dict[str, Any]) -> None:
 
     torch.set_num_threads(1)
     store = f"file://{given.out.resolve()}/workers"
-    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=WORKERS)
+    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=given.workers)
     torch.manual_seed(given.seed)
     random = np.random.default_rng([given.seed, rank])
     pool = Pool.read(given.data, *(("train", "val") if given.final else ("train",)))
@@ -93,7 +93,7 @@ def _work(rank: int, given: argparse.Namespace, record: dict[str, Any]) -> None:
         rate = given.rate * (0.5 + 0.5 * math.cos(math.pi * step / given.steps)) * min(1.0, step / 100)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        samples = drawn(pool, BATCH, SIDES[step % len(SIDES)], random)
+        samples = drawn(pool, BATCH, SIDES[step % len(SIDES)], random, MIXES[given.mix])
         model.train()
         loss = loss_of(model(inputs(samples.hu, samples.prompt))[:, 0], samples)
         optimiser.zero_grad()
@@ -102,7 +102,7 @@ def _work(rank: int, given: argparse.Namespace, record: dict[str, Any]) -> None:
         optimiser.step()
         losses.append(loss.item())
         if step % _TOGETHER == 0 or step == given.steps:
-            _averaged(model, WORKERS)
+            _averaged(model, given.workers)
         average.update_parameters(model)
         if step % _CHECK and step != given.steps:
             continue
@@ -123,6 +123,10 @@ def _work(rank: int, given: argparse.Namespace, record: dict[str, Any]) -> None:
 
 def _record(given: argparse.Namespace, started: Optional[dict[str, Any]]) -> dict[str, Any]:
     command = f"python -m shared_models.train_ct --steps {given.steps} --rate {given.rate:g} --seed {given.seed}"
+    if given.workers != WORKERS:
+        command += f" --workers {given.workers}"
+    if given.mix != "even":
+        command += f" --mix {given.mix}"
     if given.final:
         command += " --final"
     if given.start_from is not None:
@@ -151,6 +155,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--start-from", type=Path, help="weights file to go on from")
     parser.add_argument("--final", action="store_true", help="train on validation too and keep the last weights")
+    parser.add_argument("--workers", type=int, default=WORKERS, help="processes of one thread")
+    parser.add_argument("--mix", choices=MIXES, default="even", help="which samples are drawn how often")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     from torch import multiprocessing
@@ -158,7 +164,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "workers").unlink(missing_ok=True)
     record = _record(given, _earlier(given.start_from))
-    multiprocessing.spawn(_work, (given, record), nprocs=WORKERS)
+    multiprocessing.spawn(_work, (given, record), nprocs=given.workers)
 
 
 if __name__ == "__main__":
