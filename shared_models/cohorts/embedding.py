@@ -1,0 +1,112 @@
+"""Pictures as vectors in which copies lie close together, for the leakage audit.
+
+tile_pixels()        the picture of a tile, bounded
+thumbnail_vectors()  plain: grey values and colours of a small copy; needs no model
+NetworkVectors       features of the H&E network before its last layer
+ct_vector()          three slices of a CT series, small
+
+Every vector is float32 of length 1, so that a product is a cosine. Turns by 90 degrees and mirroring change none of
+the tile vectors: they are averaged over the eight orientations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contract.errors import InvalidInput
+from ..contract.values import Array
+from ..model_bundle import MODELS_ROOT, Bundle
+from .case import CohortImage
+
+Embed = Callable[[Sequence[CohortImage]], Array]
+_MOST_PIXELS = 64_000_000
+_SMALL, _BATCH = 16, 16
+SIDE = 224
+
+
+def tile_pixels(path: Path, side: int = SIDE) -> Array:
+    """uint8 (side, side, 3) of a tile's file.
+
+    Raises
+    ------
+    InvalidInput : no picture, damaged, or of more than 64 million pixels.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["JPEG", "PNG"]) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise InvalidInput("A tile has more pixels than tiles have.", "Give tiles, not slides.")
+            picture.draft("RGB", (side, side))
+            return np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
+        raise InvalidInput("A tile cannot be read.", "Download it again.") from fault
+
+
+def unit(vectors: Array) -> Array:
+    """float32 (n, d), each row of length 1; a row of zeros stays."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    result: Array = (vectors / np.where(length > 0, length, 1)).astype(np.float32)
+    return result
+
+
+def _turned(pixels: Array) -> list[Array]:
+    turned = [np.rot90(pixels, k) for k in range(4)]
+    return [*turned, *(picture[:, ::-1] for picture in turned)]
+
+
+def thumbnail_vectors(images: Sequence[CohortImage]) -> Array:
+    """float32 (n, 352): 16 x 16 grey values over the eight orientations, sorted within each, and colour histograms."""
+    rows = []
+    for image in images:
+        pixels = tile_pixels(image.path).astype(np.float32) / 255
+        step = SIDE // _SMALL
+        small = pixels.reshape(_SMALL, step, _SMALL, step, 3).mean(axis=(1, 3))
+        grey = small.mean(axis=2)
+        # Orientation-free: the eight turned copies, ordered by their own values, would cost eight times the room; the
+        # mean over them keeps the symmetric part, and the spectrum what turning moves about.
+        symmetric = np.mean(_turned(grey - grey.mean()), axis=0)
+        spectrum = np.mean(_turned(np.abs(np.fft.fft2(grey - grey.mean()))), axis=0)[: _SMALL // 2, : _SMALL // 2]
+        colours = [np.histogram(pixels[..., c], bins=32, range=(0, 1))[0] / SIDE**2 for c in range(3)]
+        parts = [symmetric.ravel(), spectrum.ravel(), np.sqrt(np.concatenate(colours))]
+        rows.append(np.concatenate([part / (np.linalg.norm(part) or 1) for part in parts]))
+    return unit(np.stack(rows)) if rows else np.empty((0, 352), np.float32)
+
+
+class NetworkVectors:
+    """Features (1,280) of the H&E network that ships, before its last layer, over four orientations.
+
+    Raises
+    ------
+    ModelUnavailable : the model is missing or changed.
+    """
+
+    def __init__(self, models_root: Path = MODELS_ROOT, folder: str = "lung_he_lite0") -> None:
+        from ..slide_network import restored
+
+        bundle = Bundle.load(models_root / folder)
+        self._network = restored(bundle.path("models/model.pt"), len(bundle.own["coverage"]))
+        self.name = f"{bundle.model_id} {bundle.weights_sha256[:12]}"
+        self._held: list[Any] = []
+        self._network.features.register_forward_hook(lambda module, given, out: self._held.append(out.mean(dim=(2, 3))))
+
+    def __call__(self, images: Sequence[CohortImage]) -> Array:
+        import torch
+
+        rows = []
+        for start in range(0, len(images), _BATCH):
+            pixels = np.stack([tile_pixels(image.path) for image in images[start : start + _BATCH]])
+            total: Any = 0.0
+            for turn, mirror in ((0, False), (2, False), (1, True), (3, True)):
+                turned = np.rot90(pixels, turn, axes=(1, 2))
+                turned = turned[:, :, ::-1] if mirror else turned
+                batch = torch.from_numpy(np.ascontiguousarray(turned.transpose(0, 3, 1, 2), dtype=np.float32))
+                with torch.inference_mode():
+                    self._network(batch.contiguous(memory_format=torch.channels_last))
+                total = total + self._held.pop().numpy()
+            rows.append(total)
+        return unit(np.concatenate(rows)) if rows else np.empty((0, 1280), np.float32)
