@@ -152,7 +152,9 @@ class Cases:
                 head, *rows = csv.reader(file)
             read = dict(zip(head, zip(*rows))) if rows else {name: () for name in head}
             classes = tuple(said["classes"])
-            p = np.array([[float(v) for v in read[f"p:{name}"]] for name in classes]).reshape(len(classes), -1).T
+            p = np.empty((len(rows), len(classes)))
+            for i, name in enumerate(classes):
+                p[:, i] = _floats(read[f"p:{name}"])
             rivals: dict[str, Array] = {}
             for column in (name for name in head if name.startswith("rival:")):
                 name, _, of = column.removeprefix("rival:").partition(":")
@@ -164,8 +166,7 @@ class Cases:
                 said["task"], said["split"], said["unit"], said["grouped_by"], np.array(read["id"], dtype=str),
                 np.array(read["group"], dtype=str), classes,
                 np.array([classes.index(name) for name in read.get("label", ())], dtype=int),
-                p if classes else np.empty((len(rows), 0)),
-                {n.removeprefix("value:"): _floats(read[n]) for n in head if n.startswith("value:")}, rivals,
+                p, {n.removeprefix("value:"): _floats(read[n]) for n in head if n.startswith("value:")}, rivals,
                 {n.removeprefix("by:"): np.array(read[n], dtype=str) for n in head if n.startswith("by:")},
                 tuple(Exclusion(*one) for one in said["exclusions"]), said["synthetic"], tuple(said["notes"]),
             )  # fmt: skip

@@ -5,6 +5,7 @@ density_class()   ground glass, part-solid, solid, by LIDC's texture rating (1 n
 contact_class()   juxtapleural, juxtavascular, neither: by a rule on the picture, see there
 rating_class()    low, middle, high of a rating of 1 to 5 (subtlety, margin)
 age_class(), sharpness_class()
+in_order()        the strata that occur, from small to large
 
 Source of the size classes: MacMahon et al. 2017, doi 10.1148/radiol.2017161659; of the ratings: Armato et al. 2011,
 doi 10.1118/1.3528204.
@@ -95,3 +96,19 @@ def age_class(years: Optional[float]) -> str:
 def sharpness_class(quality: float) -> str:
     """Of slide_quality.tile_quality()."""
     return "blurred, under 0.6" if quality < 0.6 else "0.6 to 0.9" if quality < 0.9 else "sharp, 0.9 and over"
+
+
+_ORDER = (
+    "under 6 mm", "6 to 8 mm", "over 8 mm", "ground glass", "part-solid", "solid", "juxtapleural", "juxtavascular",
+    "neither", "1 to 2", "3", "4 to 5", "under 60", "60 to 70", "over 70", "never", "former", "current",
+    "blurred, under 0.6", "0.6 to 0.9", "sharp, 0.9 and over",
+)  # fmt: skip
+
+
+def in_order(column: Array) -> list[str]:
+    """The names that occur in a column of strata, in a reader's order; those of others by name, "not known" last."""
+
+    def place(name: str) -> tuple[int, str]:
+        return (len(_ORDER) + (name == UNKNOWN) if name not in _ORDER else _ORDER.index(name)), name
+
+    return sorted(set(column.tolist()), key=place)
