@@ -1,6 +1,7 @@
 """From tiles to what the slide shows.
 
 SlideModel       the H&E tile model: probabilities (ONNX Runtime on the CPU, torch on a GPU) and attributions (torch)
+turned()         a tile as it is, mirrored, turned: the test-time views that a card may ask for ("views": 1 to 8)
 slide_result()   the slide as a whole, out of its tiles
 
 How tiles become a slide. A slide is normal only if nearly all of it is: the slide's probability of cancer C is the
@@ -34,6 +35,16 @@ AVAILABLE = METHODS
 _SUSPICIOUS_SHARE, _SUSPICIOUS_LEAST = 0.1, 3
 
 
+def turned(tiles: Array, view: int) -> Array:
+    """Tiles (n, h, w, 3) in one of the eight symmetries of a square.
+
+    0 as they are, 1 mirrored left to right, 2 top to bottom, 3 by a half turn; 4 to 7 the same with rows and columns
+    exchanged.
+    """
+    rows, columns = slice(None, None, -1 if view & 2 else 1), slice(None, None, -1 if view & 1 else 1)
+    return (tiles.transpose(0, 2, 1, 3) if view & 4 else tiles)[:, rows, columns]
+
+
 class SlideModel:
     """The H&E tile model on one device; made by load().
 
@@ -60,9 +71,17 @@ class SlideModel:
         self.tile_px = int(bundle.own["tile_px"])
         self.mpp = float(bundle.own["spacing_um_px"])
         self._temperature = float(bundle.own["temperature"])
+        self._views = bundle.own.get("views", 1)
+        if type(self._views) is not int or not 1 <= self._views <= 8:
+            raise ModelUnavailable(
+                'The card of the slide model asks for test-time views that there are not: "views" is 1 to 8.',
+                "Install the models again, or correct the card.",
+            )
         self._restain = normaliser(bundle.own.get("stain"))
         if self._restain is not None:
             self.notes = (f"Each tile's stain was normalised first ({bundle.own['stain']['method']}).",)
+        if self._views > 1:
+            self.notes += (f"Each tile was read {self._views} times, mirrored or turned; maps explain it as it is.",)
         self._network: Any = None
         self._explained: Any = None
         self._session: Any = None
@@ -120,11 +139,15 @@ class SlideModel:
         return pixels if self._restain is None else self._restain(pixels)
 
     def logits(self, pixels: Array) -> Array:
-        """float32 (n, classes), of uint8 (n, h, w, 3); not yet divided by the temperature."""
-        return self._unstained(self._fitting(pixels))
+        """float32 (n, classes), of uint8 (n, h, w, 3): the mean over the card's views, without the temperature."""
+        fitting = self._fitting(pixels)
+        answer = self._unstained(fitting)
+        for view in range(1, self._views):
+            answer += self._unstained(turned(fitting, view))
+        return answer / np.float32(self._views)
 
     def _unstained(self, fitting: Array) -> Array:
-        """logits() of tiles that fit already and whose stain is left alone."""
+        """logits() of tiles that fit already, whose stain is left alone, in the one view they come in."""
         if not len(fitting):
             return np.empty((0, len(self.classes)), np.float32)
         answers = []
