@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from .attribution_network import captured, quick
-from .attribution_onnx_gradient import OnnxGradient, Passed, compiled
+from .attribution_onnx_gradient import Passed, compiled, compiled_logits
 from .contract.errors import InvalidInput
 from .contract.values import Array
 
@@ -109,7 +109,7 @@ class Explained:
         self._forward: Forward = forward or (lambda net, inputs, given: net(inputs))
         self._quick: Optional[nn.Module] = None
         self._onnx = engine == "auto" and fast and self.device.type == "cpu"
-        self._compiled: OrderedDict[Any, Optional[OnnxGradient]] = OrderedDict()  # the last used at the end
+        self._compiled: OrderedDict[Any, Any] = OrderedDict()  # None where torch has to; the last used at the end
         self.tuned: dict[Any, Any] = {}  # what was measured once: batch sizes and precision, by method and shape
 
     def over(self, network: nn.Module) -> Explained:
@@ -220,16 +220,21 @@ class Explained:
         """What computes gradients of inputs like these."""
         return "torch" if self._compile(aim, captures) is None else "ONNX Runtime"
 
-    def _compile(self, aim: Aim, captures: bool) -> Optional[OnnxGradient]:
+    def _compile(self, aim: Aim, captures: bool) -> Any:
+        """OnnxGradient or None."""
+        one = aim.of([0])
+        return self._kept(aim, captures, lambda: compiled(
+            self.network, self.layer, one.inputs, one.seed(len(self.outputs)), one.given, self._forward, captures
+        ))  # fmt: skip
+
+    def _kept(self, aim: Aim, what: Any, make: Callable[[], Any]) -> Any:
+        """What was made for inputs of this shape; None where ONNX Runtime is not to be asked."""
         if not self._onnx or torch.is_autocast_enabled("cpu"):
             return None
         given = None if aim.given is None else aim.given.shape[1:]
-        key = (aim.inputs.shape[1:], given, captures, torch.get_num_threads())
+        key = (aim.inputs.shape[1:], given, what, torch.get_num_threads())
         if key not in self._compiled:
-            one = aim.of([0])
-            self._compiled[key] = compiled(
-                self.network, self.layer, one.inputs, one.seed(len(self.outputs)), one.given, self._forward, captures
-            )
+            self._compiled[key] = make()
             if len(self._compiled) > _COMPILED:
                 self._compiled.popitem(last=False)
         else:
@@ -250,7 +255,11 @@ class Explained:
     def scored(self, aim: Aim) -> Tensor:
         """float32 (n,) of the scores that are explained, without gradients, by the fastest way there is."""
         if self.scores is None:
-            return aim.score(self.logits(aim.inputs, aim.given))
+            one = aim.of([0])
+            made = self._kept(aim, "logits", lambda: compiled_logits(
+                self.network, self.layer, one.inputs, one.given, self._forward
+            ))  # fmt: skip
+            return aim.score(self.logits(aim.inputs, aim.given) if made is None else made(aim.inputs, aim.given))
         logits = self.scores(aim.inputs.contiguous().cpu().numpy())
         return aim.score(torch.from_numpy(np.asarray(logits, np.float32)).to(self.device))
 

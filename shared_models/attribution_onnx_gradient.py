@@ -1,7 +1,9 @@
 """Gradients of a network's inputs on ONNX Runtime, which on a CPU is faster at them than torch; see tests/bench.
 
-OnnxGradient   compiled for one shape of inputs: the gradient, the logits and what else was asked for
-compiled()     an OnnxGradient, or None where there cannot be one
+OnnxGradient        compiled for one shape of inputs: the gradient, the logits and what else was asked for
+compiled()          an OnnxGradient, or None where there cannot be one
+OnnxLogits          the logits alone
+compiled_logits()   an OnnxLogits, or None
 
 torch differentiates, ONNX Runtime computes: the network and its way back are traced together as one graph of ATen
 operators, each of which attribution_onnx_operators translates; attribution_onnx_layout spares what ONNX Runtime would
@@ -14,15 +16,17 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Optional, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from .attribution_network import captured, folded
 from .attribution_onnx_layout import optimised
+from .attribution_onnx_session import OnnxSession
 
 Forward = Callable[[nn.Module, Tensor, Optional[Tensor]], Tensor]
+Made = TypeVar("Made", "OnnxGradient", "OnnxLogits")
 # Of the norm. Rounding may turn a ReLU that is all but zero, which shows in a few places of the gradient.
 _SAME_ANSWER, _SAME_GRADIENT = 1e-4, 3e-2
 
@@ -45,31 +49,25 @@ class Passed:
 
 
 class OnnxGradient:
-    """A session that takes one input at a time: on a CPU batches gain nothing here, and any number of inputs fits.
+    """The gradient as a graph that ONNX Runtime runs; made by compiled()."""
 
-    Parameters
-    ----------
-    model : serialised ONNX, of inputs, seed and what is given
-    threads : that it may use
-    ready : run the model as it is
-    """
-
-    def __init__(self, model: bytes, threads: int, ready: bool = False) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = threads
-        if ready:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    def __init__(self, session: OnnxSession) -> None:
+        self._session = session
 
     def __call__(self, inputs: Tensor, seed: Tensor, given: Optional[Tensor]) -> Passed:
         """Of inputs (n, channels, *space), seed (n, outputs) and given (n, ...)."""
-        named = {"inputs": inputs, "seed": seed, "given": given}
-        arrays = {name: part.float().contiguous().numpy() for name, part in named.items() if part is not None}
-        rows = [self._session.run(None, {n: a[k : k + 1] for n, a in arrays.items()}) for k in range(len(inputs))]
-        return Passed(*(torch.cat([torch.from_numpy(part) for part in parts]) for parts in zip(*rows)))
+        return Passed(*self._session.rows({"inputs": inputs, "seed": seed, "given": given}))
+
+
+class OnnxLogits:
+    """The same of the logits alone; made by compiled_logits()."""
+
+    def __init__(self, session: OnnxSession) -> None:
+        self._session = session
+
+    def __call__(self, inputs: Tensor, given: Optional[Tensor]) -> Tensor:
+        """float32 (n, outputs), of inputs (n, channels, *space) and given (n, ...)."""
+        return self._session.rows({"inputs": inputs, "given": given})[0]
 
 
 def compiled(
@@ -92,12 +90,6 @@ def compiled(
     given = None if given is None else given.float().contiguous()
     inputs = inputs.contiguous()
     try:
-        from torch.fx.experimental.proxy_tensor import make_fx
-
-        from .attribution_onnx_operators import onnx_model
-    except ImportError:
-        return None
-    try:
         plain = folded(network, layer, inputs, lambda net, x: forward(net, x, given))
 
         def passed(inputs: Tensor, seed: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -108,22 +100,64 @@ def compiled(
             gradient, *by_features = torch.autograd.grad(logits, [leaf, *seen], seed)
             return (gradient, logits, *seen, *by_features)
 
-        arguments = (inputs, seed) if given is None else (inputs, seed, given)
         with torch.enable_grad():
-            expected = Passed(*(part.detach() for part in passed(*arguments)))
-            traced = make_fx(passed)(*arguments)
-        traced.graph.eliminate_dead_code()
-        model = onnx_model(traced, ("inputs", "seed", "given")[: len(arguments)])
+            expected = Passed(*(part.detach() for part in passed(inputs, seed, *([] if given is None else [given]))))
+            model = _translated(passed, {"inputs": inputs, "seed": seed, "given": given})
     except Exception:  # whatever a network does that is unforeseen: it is explained by torch
         return None
+    return _first_that_agrees(model, OnnxGradient, lambda made: _alike(expected, made(inputs, seed, given)))
+
+
+def compiled_logits(
+    network: nn.Module, layer: str, inputs: Tensor, given: Optional[Tensor], forward: Forward
+) -> Optional[OnnxLogits]:
+    """As compiled(), of the logits (1, outputs) alone."""
+    given = None if given is None else given.float().contiguous()
+    inputs = inputs.contiguous()
+    try:
+        plain = folded(network, layer, inputs, lambda net, x: forward(net, x, given))
+
+        def passed(inputs: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+            return (forward(plain, inputs, rest[0] if rest else None),)
+
+        with torch.no_grad():
+            (expected,) = passed(inputs, *([] if given is None else [given]))
+            model = _translated(passed, {"inputs": inputs, "given": given})
+    except Exception:  # as in compiled()
+        return None
+    return _first_that_agrees(
+        model, OnnxLogits, lambda made: _close(expected, made(inputs, given), _SAME_ANSWER)
+    )
+
+
+def _translated(passed: Callable[..., tuple[Tensor, ...]], given: dict[str, Optional[Tensor]]) -> bytes:
+    """``passed`` of these arguments as ONNX; raises whatever torch, onnx or a missing translation raise."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    from .attribution_onnx_operators import onnx_model
+
+    arguments = {name: part for name, part in given.items() if part is not None}
+    traced = make_fx(passed)(*arguments.values())
+    traced.graph.eliminate_dead_code()
+    return onnx_model(traced, tuple(arguments))
+
+
+def _first_that_agrees(
+    model: bytes, kind: Callable[[OnnxSession], Made], agrees: Callable[[Made], bool]
+) -> Optional[Made]:
+    """The model as our layout rewrites it, else as ONNX Runtime does, else None."""
     for rewritten in (True, False):
         try:
-            made = OnnxGradient(optimised(model) if rewritten else model, torch.get_num_threads(), rewritten)
-            if _alike(expected, made(inputs, seed, given)):
+            made = kind(OnnxSession(optimised(model) if rewritten else model, torch.get_num_threads(), rewritten))
+            if agrees(made):
                 return made
         except Exception:  # onnxruntime raises its own kinds
             continue
     return None
+
+
+def _close(first: Tensor, other: Tensor, part: float) -> bool:
+    return first.shape == other.shape and bool((first - other).norm() <= part * first.norm() + 1e-7)
 
 
 def _alike(first: Passed, other: Passed) -> bool:
@@ -134,4 +168,4 @@ def _alike(first: Passed, other: Passed) -> bool:
             return False
         parts += [(first.features, other.features, _SAME_ANSWER)]
         parts += [(first.by_features, other.by_features, _SAME_GRADIENT)]
-    return all(a.shape == b.shape and bool((a - b).norm() <= part * a.norm() + 1e-7) for a, b, part in parts)
+    return all(_close(a, b, part) for a, b, part in parts)
