@@ -35,7 +35,7 @@ class EarlyLayers:
     """
 
     def __init__(self, network: SlideNetwork, blocks: int) -> None:
-        self._network, self._blocks = network, blocks
+        self._network, self.blocks = network, blocks
         self._session: Any = None
         device = next(network.parameters()).device
         if device.type == "cpu":
@@ -44,7 +44,7 @@ class EarlyLayers:
     def __call__(self, pixels: Tensor) -> Tensor:
         if self._session is None:
             with torch.no_grad():
-                return self._network.early(pixels, self._blocks)
+                return self._network.early(pixels, self.blocks)
         return torch.from_numpy(self._session.run(None, {"pixels": pixels.contiguous().numpy()})[0])
 
 

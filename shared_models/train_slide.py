@@ -6,8 +6,8 @@ OUT/last.pt      everything needed to go on: weights, their moving average, opti
 OUT/best.pt      weights (moving average) of the best epoch on the validation split
 OUT/result.json  commit, command, seed, every epoch, and temperature; metrics are made by evaluate_slide
 
-EfficientNet-Lite0 from ImageNet or --start, stem and first three blocks frozen (slide_early), batch-norm statistics
-frozen; AdamW, cosine rate with a warm-up, label smoothing, mixup and CutMix, classes drawn equally often or weighted
+EfficientNet-Lite0 from ImageNet or --start, stem and first blocks frozen (slide_early), batch-norm statistics frozen;
+AdamW, cosine rate with a warm-up, label smoothing, mixup and CutMix, classes drawn equally often or weighted
 (slide_mixing), strong stain, scale and JPEG changes (slide_augmentation); optionally on stain-normalised tiles. The
 best epoch is the one with the lowest mean loss over the validation tiles as they are and after fixed stain and JPEG
 shifts: what is wanted is a model that stands other laboratories. One temperature is then fitted on the same tiles. The
@@ -40,7 +40,7 @@ from .slide_mixing import BALANCES, class_weights, drawn, mixed, mixed_loss
 from .slide_network import SLIDE_CLASSES, SlideNetwork, imagenet_weights, restored
 from .stain import METHODS, normaliser, target_of
 
-_FROZEN_BLOCKS = 3
+_WARM_UP = 1 / 12  # of all steps
 _SMOOTHING = 0.05
 _AVERAGE = 0.99
 # Without such instructions bfloat16 is emulated, and ten times slower than float32.
@@ -70,22 +70,22 @@ def logits_of(
             batch = shifted(batch) if shift else batch
             if restain is not None:
                 batch = as_batch(restain(batch.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()))
-            answers.append(_late(network, early(batch)))
+            answers.append(_late(network, early(batch), early.blocks))
     return torch.cat(answers)
 
 
-def _late(network: SlideNetwork, features: Tensor) -> Tensor:
+def _late(network: SlideNetwork, features: Tensor, blocks: int) -> Tensor:
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_BF16):
-        return network.late(features.to(memory_format=torch.channels_last), _FROZEN_BLOCKS).float()
+        return network.late(features.to(memory_format=torch.channels_last), blocks).float()
 
 
-def _prepare(network: SlideNetwork) -> None:
+def _prepare(network: SlideNetwork, frozen: int) -> None:
     """Training mode, but for batch-norm statistics; the first layers need no gradient."""
     network.train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-    for part in (network._conv_stem, network._bn0, *network._blocks[:_FROZEN_BLOCKS]):
+    for part in (network._conv_stem, network._bn0, *network._blocks[:frozen]):
         part.requires_grad_(False)
 
 
@@ -114,12 +114,14 @@ def train(
     data: Path, out: Path, *, epochs: int, batch: int, rate: float, seed: int, resume: bool,
     limit: Optional[int] = None, stain: str = "hed", mixup: float = 0.5, cutmix: float = 0.0,
     balance: str = "sampling", normalise: Optional[str] = None, start: Optional[Path] = None,
+    frozen: int = 3,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, and return what result.json holds.
 
     ``limit`` takes only so many tiles of each split, for a trial; ``stain`` is one of STAIN_SPACES; ``mixup`` and
     ``cutmix`` are shares of batches, ``balance`` one of BALANCES; ``normalise`` is a method of stain normalisation,
-    whose target is a typical training tile; ``start`` holds the weights to go on from in place of ImageNet's.
+    whose target is a typical training tile; ``start`` holds the weights to go on from in place of ImageNet's; the stem
+    and ``frozen`` blocks keep theirs.
     """
     read = [read_tiles(data, split) for split in ("train", "val")]
     if read[0] is None or read[1] is None:
@@ -133,8 +135,8 @@ def train(
     torch.manual_seed(seed)
     network = imagenet_weights(SlideNetwork()) if start is None else restored(start)
     network = network.to(memory_format=torch.channels_last)
-    _prepare(network)
-    early = EarlyLayers(network, _FROZEN_BLOCKS)
+    _prepare(network, frozen)
+    early = EarlyLayers(network, frozen)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     decay = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
@@ -157,15 +159,15 @@ def train(
         rng = np.random.default_rng([seed, epoch])
         torch.manual_seed(seed * 1000 + epoch)
         order, total = drawn(labels.numpy(), classes, balance, rng), 0.0
-        _prepare(network)
+        _prepare(network, frozen)
         for step in range(steps):
             done = epoch * steps + step
-            warm = min(1.0, (done + 1) / steps)
+            warm = min(1.0, (done + 1) / (_WARM_UP * epochs * steps))
             for group in optimiser.param_groups:
                 group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * done / (epochs * steps)))
             chosen = order[step * batch : (step + 1) * batch]
             pair = mixed(augmented(as_batch(pixels[chosen]), rng, stain), rng, mixup, cutmix)
-            logits = _late(network, early(pair.tiles))
+            logits = _late(network, early(pair.tiles), frozen)
             loss = mixed_loss(logits, labels[torch.from_numpy(chosen)], pair, _SMOOTHING, weights)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -193,7 +195,7 @@ def train(
         _write(out / "last.pt", lambda path, state=state: torch.save(state, path))
         settings = {"epochs": epochs, "batch": batch, "rate": rate, "seed": seed, "stain_augmentation": stain,
                     "mixup": mixup, "cutmix": cutmix, "balance": balance, "normalise": normalise,
-                    "start": None if start is None else sha256_of(start)}  # fmt: skip
+                    "frozen_blocks": frozen, "start": None if start is None else sha256_of(start)}  # fmt: skip
         probe.load_state_dict(torch.load(out / "best.pt", weights_only=True))
         result = {"commit": commit, "command": " ".join(["python -m shared_models.train_slide", *sys.argv[1:]]),
                   "settings": settings, "train_tiles": len(labels), "val_tiles": len(val_labels),
@@ -267,13 +269,15 @@ def main() -> None:
                         help="classes drawn equally often, or weighed in the loss, or neither")
     parser.add_argument("--normalise", choices=tuple(METHODS), help="normalise each tile's stain first")
     parser.add_argument("--start", type=Path, help="weights to go on from, in place of ImageNet's")  # fmt: skip
+    parser.add_argument("--frozen-blocks", type=int, choices=range(16), default=3, metavar="0-15")
     given = parser.parse_args()
     if min(given.mixup, given.cutmix) < 0 or given.mixup + given.cutmix > 1:
         parser.error("--mixup and --cutmix are shares of the batches: 0 or more each, at most 1 together")
     torch.set_num_threads(min(int(os.environ.get("OMP_NUM_THREADS", 2)), os.cpu_count() or 1))
     train(given.data, given.out, epochs=given.epochs, batch=given.batch, rate=given.rate, seed=given.seed,
           resume=given.resume, limit=given.limit, stain=given.stain_augmentation, mixup=given.mixup,
-          cutmix=given.cutmix, balance=given.balance, normalise=given.normalise, start=given.start)  # fmt: skip
+          cutmix=given.cutmix, balance=given.balance, normalise=given.normalise, start=given.start,
+          frozen=given.frozen_blocks)  # fmt: skip
 
 
 if __name__ == "__main__":
