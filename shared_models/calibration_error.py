@@ -3,6 +3,8 @@
 ece()            of the winning class, over bins of equal width
 ece_of_mass()    of the probability of one class, over bins of equally many cases
 ece_debiased()   the same, less what chance alone adds
+ece_by_chance()  what a perfectly calibrated model would show on as many cases
+spiegelhalter()  whether the probabilities of one class are off by more than chance
 brier()          squared error of one class; brier_multi() of all classes
 brier_parts()    Brier's score as reliability, resolution and uncertainty
 
@@ -88,6 +90,50 @@ def ece_debiased(y: Labels, confidence: Labels, bins: int = 15) -> float:
         else:
             again += share * gap
     return max(0.0, 2 * error - again)
+
+
+def ece_by_chance(
+    probabilities: Array, bins: int = 15, draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """What ece() shows of a model whose probabilities are exactly right, on cases like these: the bar to read it by.
+
+    Parameters
+    ----------
+    probabilities : (n, k), rows sum to 1: what the model said of the cases
+    draws, seed : true classes are drawn from the probabilities so many times
+
+    Returns
+    -------
+    (mean, lower, upper): the mean, and what 95 in 100 lie between. A found error within is no sign of miscalibration,
+    and one above a wished-for bar is no failure where the mean itself lies above that bar: there are too few cases.
+
+    Source: consistency resampling, Broecker and Smith 2007, doi 10.1175/WAF993.1; Vaicenavicius et al. 2019,
+    arXiv:1902.06977.
+    """
+    values = np.asarray(probabilities, np.float64)
+    if values.ndim != 2 or not len(values) or draws < 1 or not np.allclose(values.sum(axis=1), 1, atol=1e-4):
+        raise ValueError("Chance is drawn from probabilities (n, k) whose rows sum to 1.")
+    rng = np.random.default_rng(seed)
+    edges = values.cumsum(axis=1)[:, :-1]
+    found = [ece((rng.random((len(values), 1)) > edges).sum(axis=1), values, bins) for _ in range(draws)]
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(np.mean(found)), float(low), float(high)
+
+
+def spiegelhalter(y: Labels, probability: Labels) -> tuple[float, float]:
+    """Test of calibration without bins: (z, two-sided p) of the probability (n,) that y (n,) is 1.
+
+    A small p says that Brier's score is not what these probabilities would give, were they right; z above 0 that it is
+    worse: the model is too sure. Cases count as independent. (0, 1) where every probability is 0, 1/2 or 1.
+
+    Source: Spiegelhalter 1986, doi 10.1002/sim.4780050506.
+    """
+    truth, values = paired(y, probability)
+    variance = float(((1 - 2 * values) ** 2 * values * (1 - values)).sum())
+    if variance <= 0:
+        return 0.0, 1.0
+    z = float(((truth.astype(np.float64) - values) * (1 - 2 * values)).sum()) / math.sqrt(variance)
+    return z, math.erfc(abs(z) / math.sqrt(2))
 
 
 def brier(y: Labels, probability: Labels) -> float:

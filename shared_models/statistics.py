@@ -1,7 +1,8 @@
 """Figures with intervals: numpy only. The one place to import them from; they lie in three files.
 
 discrimination     accuracy(), macro_f1(), sensitivity(), specificity(), auroc(), macro_auroc(), delong(), delong_ci()
-calibration_error  ece(), ece_of_mass(), ece_debiased(), brier(), brier_multi(), brier_parts()
+calibration_error  ece(), ece_of_mass(), ece_debiased(), ece_by_chance(), spiegelhalter(), brier(), brier_multi(),
+                   brier_parts()
 intervals          bootstrap_ci(), bca_ci(), wilson_ci()
 
 Whether one method is better than another on the same cases: paired_tests. At which threshold: operating_points.
@@ -9,7 +10,16 @@ Whether one method is better than another on the same cases: paired_tests. At wh
 
 from __future__ import annotations
 
-from .calibration_error import brier, brier_multi, brier_parts, ece, ece_debiased, ece_of_mass
+from .calibration_error import (
+    brier,
+    brier_multi,
+    brier_parts,
+    ece,
+    ece_by_chance,
+    ece_debiased,
+    ece_of_mass,
+    spiegelhalter,
+)
 from .discrimination import (
     Labels,
     accuracy,
@@ -25,6 +35,6 @@ from .intervals import bca_ci, bootstrap_ci, wilson_ci
 
 __all__ = [
     "Labels", "accuracy", "auroc", "bca_ci", "bootstrap_ci", "brier", "brier_multi", "brier_parts", "delong",
-    "delong_ci", "ece", "ece_debiased", "ece_of_mass", "macro_auroc", "macro_f1", "sensitivity", "specificity",
-    "wilson_ci",
+    "delong_ci", "ece", "ece_by_chance", "ece_debiased", "ece_of_mass", "macro_auroc", "macro_f1", "sensitivity",
+    "specificity", "spiegelhalter", "wilson_ci",
 ]  # fmt: skip

@@ -80,7 +80,36 @@ def test_equal_probabilities_are_never_parted() -> None:
     assert statistics.brier_parts(y, p, bins=7) == pytest.approx((0, 0, 0.25))
 
 
-@pytest.mark.parametrize("name", ["ece_debiased", "brier_multi", "brier_parts"])
+def test_chance_is_what_calibrated_models_show() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), 80)
+    mean, low, high = statistics.ece_by_chance(p, draws=400)
+    fresh = np.array([statistics.ece([rng.choice(3, p=q) for q in p], p) for _ in range(200)])
+    assert mean == pytest.approx(fresh.mean(), abs=0.01) and 0.9 < ((low <= fresh) & (fresh <= high)).mean() < 0.99
+    assert statistics.ece_by_chance(np.repeat(p, 20, axis=0), draws=50)[0] < 0.4 * mean  # more cases, less chance
+    assert statistics.ece_by_chance(np.eye(3), draws=5) == (0, 0, 0)
+    assert statistics.ece_by_chance(p, draws=20, seed=3) == statistics.ece_by_chance(p, draws=20, seed=3)
+    for wrong in (p[:, :2], p[0], np.zeros((0, 3))):
+        with pytest.raises(ValueError):
+            statistics.ece_by_chance(wrong)
+
+
+def test_spiegelhalter_by_hand_and_by_how_often_it_is_wrong() -> None:
+    # Two at 0.8, one came: z = (0.2 x -0.6 + -0.8 x -0.6) / sqrt(2 x 0.36 x 0.16) = 0.36 / 0.33941
+    z, p = statistics.spiegelhalter([1, 0], [0.8, 0.8])
+    assert (z, p) == pytest.approx((1.06066, 0.28884), abs=1e-5)
+    rng = np.random.default_rng(1)
+    right, sure = [], []
+    for _ in range(400):
+        q = rng.random(150)
+        y = rng.random(150) < q
+        right.append(statistics.spiegelhalter(y, q)[1] < 0.05)
+        sure.append(statistics.spiegelhalter(y, np.where(q > 0.5, 0.5 + q / 2, q / 2))[0])
+    assert 0.02 < np.mean(right) < 0.09 and np.mean(sure) > 2
+    assert statistics.spiegelhalter([1, 0], [1.0, 0.5]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["ece_debiased", "brier_multi", "brier_parts", "spiegelhalter"])
 def test_refuses_what_has_no_answer(name) -> None:
     of = getattr(statistics, name)
     for y, p in (([], []), ([1], [0.5, 0.5]), ([1, 0], [np.nan, 0.5])):
