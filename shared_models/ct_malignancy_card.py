@@ -132,7 +132,7 @@ added: {by_features:.3f} x features + {by_network:.3f} x network {intercept:+.3f
 **Data.** {_SOURCE}. Split by patient.
 Network: {run["nodules"]} nodules of {run["patients"]} patients, target the
 readers' mean rating from 1 to 5, so that uncertain nodules teach too; the readers' other ratings as side targets;
-outlines by {_DRAWN["--outlines reader" in run["command"]]}, some of them frayed;
+outlines by {_DRAWN["--outlines reader" in run["command"] or "outlines=reader" in run["command"]]}, some of them frayed;
 {run["counter_examples"]} outlines of vessels and chest wall in the same patches as counter-examples.
 Features: the {own["n_train"]} of them rated over 3.5 or under 2.5 on average.
 Epoch {run["best_epoch"]}, shrinkage and weights chosen on the {own["n_val"]} such nodules of the validation patients,

@@ -153,6 +153,12 @@ def cross_validated(run: Path, train: Pool, rows: Rated, val: Rated, command: Ma
     return {"folds": count, **compared(rows.malignant, scores, rows.patients, "both", ("area", "features"))}
 
 
+def _settings(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How the run was made; the first ones said so in their command alone."""
+    words = run["command"].split()
+    return run.get("settings") or {n[2:]: value for n, value in zip(words, words[1:]) if n.startswith("--")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -161,8 +167,7 @@ def main() -> None:
     parser.add_argument("--test", action="store_true", help="measure the test split, for the card")
     given = parser.parse_args()
     run = json.loads((given.run / "network" / "result.json").read_text())
-    words = run["command"].split()
-    command = {name[2:]: value for name, value in zip(words, words[1:]) if name.startswith("--")}
+    command = _settings(run)
     pools = {"train": pool_of(given.data, "train", given.run, command["outlines"])}
     pools["val"] = pool_of(given.data, "val", given.run)
     train, val = Rated(pools["train"]), Rated(pools["val"])

@@ -1,47 +1,68 @@
-"""Fit the clinical model and write its bundle: python -m shared_models.train_clinical --data ../shared/data
+"""The clinical model's fit: `lungxai train clinical --data ../shared/data --out out/clinical`; takes a few seconds.
 
-Fitted on the training patients, each seen whole and REPEATS times with fields dropped at random; calibrated (Platt) on
-the validation patients; the test patients are measured once, for the card. Takes a few seconds.
+OUT/best.json     the model, as the bundle holds it; package_clinical makes the bundle
+OUT/result.json   as every training's
+
+Fitted on the training patients, each seen whole and ``repeats`` times with fields dropped at random; calibrated (Platt)
+on the validation patients. The test patients are not looked at here.
+
+`python -m shared_models.train_clinical` fits, measures the test patients once and writes the bundle, all in one.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
-from .clinical import BUNDLE, FIELDS, TARGETS, WEIGHTS, ClinicalModel, design, encoded
+from .clinical import FIELDS, design, encoded
 from .clinical_data import ClinicalCases, read_cases
-from .code_version import git_commit
-from .evaluate_clinical import evaluate_clinical
-from .model_bundle import MODELS_ROOT, sha256_of
+from .contract.errors import InvalidInput
+from .model_bundle import MODELS_ROOT
+from .statistics import auroc
+from .training_record import fit_once
+from .training_request import TrainRequest
 
-REPEATS = 10
-_DROP = 0.35
-_SOURCE = "TCGA-LUAD and TCGA-LUSC clinical tables, TCGA Research Network / GDC, open tier"
+WITHOUT_EPOCHS = True
+WEIGHTS_FILE = "best.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """``repeats`` thinned copies of each patient, each field dropped with probability ``drop``."""
+
+    repeats: int = 10
+    drop: float = 0.35
+
+    def __post_init__(self) -> None:
+        if self.repeats < 0 or not 0 <= self.drop < 1:
+            raise ValueError("repeats is 0 or more, drop from 0 to below 1")
 
 
 def _rows(cases: ClinicalCases) -> Any:
     return np.stack([encoded(fields) for fields in cases.fields])
 
 
-def fitted(train: ClinicalCases, val: ClinicalCases, seed: int) -> dict[str, Any]:
+def fitted(train: ClinicalCases, val: ClinicalCases, seed: int, recipe: Optional[Recipe] = None) -> dict[str, Any]:
     """The model as its weights file holds it."""
     from sklearn.linear_model import LogisticRegression
 
-    random = np.random.default_rng(seed)
+    recipe, random = recipe or Recipe(), np.random.default_rng(seed)
     rows = _rows(train)
     mean, scale = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
     copies = [rows]
-    for _ in range(REPEATS):
+    for _ in range(recipe.repeats):
         thin = rows.copy()
-        thin[random.random(rows.shape) < _DROP] = np.nan
+        thin[random.random(rows.shape) < recipe.drop] = np.nan
         copies.append(thin)
-    x, y = design(np.concatenate(copies), mean, scale), np.tile(train.squamous, REPEATS + 1)
-    model = LogisticRegression(C=1.0 / (REPEATS + 1), max_iter=5000).fit(x, y)
+    x, y = design(np.concatenate(copies), mean, scale), np.tile(train.squamous, recipe.repeats + 1)
+    model = LogisticRegression(C=1.0 / (recipe.repeats + 1), max_iter=5000).fit(x, y)
     score = design(_rows(val), mean, scale) @ model.coef_[0] + model.intercept_[0]
     platt = LogisticRegression(C=1e6).fit(score[:, None], val.squamous)
     share = float(val.squamous.mean())
@@ -53,81 +74,58 @@ def fitted(train: ClinicalCases, val: ClinicalCases, seed: int) -> dict[str, Any
     }  # fmt: skip
 
 
+def trained(request: TrainRequest) -> None:
+    """Fit, and write request.out.
+
+    Raises
+    ------
+    InvalidInput : the tables are not below request.data, or hold one of the two classes only.
+    """
+    recipe = request.with_recipe(Recipe())
+    train, val = read_cases(request.data, "train"), read_cases(request.data, "val")
+    if train is None or val is None:
+        raise InvalidInput(f"{request.data} holds no clinical tables of TCGA.",
+                           "Give the folder of the data sets with --data; see README.")  # fmt: skip
+    train, val = _few(train, request.limit), _few(val, request.limit)
+    if any(len(set(cases.squamous.tolist())) < 2 for cases in (train, val)):
+        raise InvalidInput("The clinical tables hold patients of one class only, or none.", "Give both tables whole.")
+
+    def fit() -> tuple[dict[str, bytes], dict[str, float]]:
+        own = fitted(train, val, request.seed, recipe)
+        rows = design(_rows(val), np.array(own["mean"]), np.array(own["scale"]))
+        score = own["platt"][0] * (rows @ np.array(own["coefficients"]) + own["intercept"]) + own["platt"][1]
+        p = 1 / (1 + np.exp(-score))
+        figures = {"auroc": auroc(val.squamous, p), "brier": float(((p - val.squamous) ** 2).mean())}
+        return {WEIGHTS_FILE: (json.dumps(own, indent=1) + "\n").encode()}, figures
+
+    told = {"train_patients": len(train.fields), "val_patients": len(val.fields)}
+    fit_once(request, dataclasses.asdict(recipe), told, fit)
+
+
+def _few(cases: ClinicalCases, limit: Optional[int]) -> ClinicalCases:
+    """Some of the patients, both classes among them, for a trial."""
+    if limit is None or limit >= len(cases.fields):
+        return cases
+    kept = np.random.default_rng(0).permutation(len(cases.fields))[:limit]
+    return ClinicalCases(tuple(cases.fields[i] for i in kept), cases.squamous[kept], cases.patients[kept])
+
+
 def main() -> None:
+    """Fit and package."""
+    from .package_clinical import packaged
+    from .train import as_before
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", type=Path, default=MODELS_ROOT)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    train, val = read_cases(given.data, "train"), read_cases(given.data, "val")
-    if train is None or val is None:
-        parser.error("the clinical tables are not below --data")
-    folder = given.models / BUNDLE
-    for name in ("configs", "docs", "models"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    weights = fitted(train, val, given.seed)
-    (folder / WEIGHTS).write_text(json.dumps(weights, indent=1) + "\n")
-    command = f"python -m shared_models.train_clinical --seed {given.seed}"
-    metadata = {
-        "version": "0.1.0", "changelog": {"0.1.0": "first weights"}, "monai_version": "1.6.1",
-        "pytorch_version": "2.13.0", "numpy_version": np.__version__,
-        "task": "adenocarcinoma against squamous cell carcinoma from clinical fields",
-        "description": "Logistic regression over age, sex, smoking and pack-years. Research use only.",
-        "authors": "the LungXAI developers", "copyright": "see LICENSE", "data_source": _SOURCE, "data_type": "table",
-        "intended_use": "Research use only, not a diagnosis.",
-        "network_data_format": {
-            "inputs": {"fields": {"type": "table", "format": "ClinicalFields", "num_channels": len(FIELDS),
-                                  "spatial_shape": [], "dtype": "float64", "value_range": [], "is_patch_data": False,
-                                  "channel_def": {str(i): name for i, name in enumerate(FIELDS)}}},
-            "outputs": {"pred": {"type": "probabilities", "format": "classes", "num_channels": 2, "spatial_shape": [],
-                                 "dtype": "float64", "value_range": [0, 1], "is_patch_data": False,
-                                 "channel_def": {str(i): name for i, name in enumerate(TARGETS)}}},
-        },
-        "lungxai": {
-            "model_id": BUNDLE, "modality": "clinical", "coverage": list(TARGETS), "calibrated": True,
-            "weights": {WEIGHTS: sha256_of(folder / WEIGHTS)},
-            "training": {"commit": git_commit(), "seed": given.seed, "command": command},
-        },
-    }  # fmt: skip
-    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n")
-    (folder / "LICENSE").write_text(
-        "The weights in this folder are under the Apache License 2.0 (https://www.apache.org/licenses/LICENSE-2.0).\n"
-        f"They were fitted on {_SOURCE}; cite TCGA.\n"
-    )
-    ClinicalModel.load(given.models)
-    test = evaluate_clinical(given.data, "test", given.models)
-    assert test is not None
-    print(json.dumps(test, indent=1))
-
-    def line(name: str, m: dict[str, Any]) -> str:
-        return f"| {name} | {m['value']:.3f} | {m['ci95'][0]:.3f} to {m['ci95'][1]:.3f} |"
-
-    base = test["baseline"]
-    (folder / "docs" / "README.md").write_text(
-        f"""# {BUNDLE}: what age, sex and smoking say of the type
-
-Research use only, not a diagnosis. Adenocarcinoma against squamous cell carcinoma, given that it is one of the two.
-
-**Data.** {_SOURCE}. Split by a hash of the patient's barcode: {weights["n_train"]} train, {weights["n_val"]} for
-calibration (Platt), {test["n"]} test patients. Any field may be missing.
-
-| test | value | 95 % interval |
-|---|---|---|
-{line("AUROC", test["auroc"])}
-{line("accuracy", test["accuracy"])}
-{line("Brier score", test["brier"])}
-{line("AUROC, sex alone (baseline)", base["sex_auroc"])}
-{line("AUROC, ever smoked alone (baseline)", base["ever_smoked_auroc"])}
-
-Always the more frequent class: accuracy {base["majority_accuracy"]:.3f}.
-
-**Coverage.** Adenocarcinoma, squamous cell carcinoma. It says nothing of cancer against no cancer, nor of
-the other types.
-
-**Limits.** Operated patients of TCGA's centres; how many of each type there are was the collection's choice, which the
-fusion takes out again (docs/fusion.md). Pack-years are missing for a quarter. A weak model: it moves a fusion a little.
-"""
-    )
+    with tempfile.TemporaryDirectory() as run:
+        command = f"python -m shared_models.train_clinical --seed {given.seed}"
+        request = TrainRequest("clinical", given.data, Path(run), seed=given.seed, command=command)
+        if code := as_before(request):
+            raise SystemExit(code)
+        print(json.dumps(packaged(given.data, Path(run), given.models), indent=1))
 
 
 if __name__ == "__main__":

@@ -1,46 +1,75 @@
-"""Train the malignancy network: python -m shared_models.train_malignancy --data ../shared/data --out out/malignancy
+"""The malignancy network's training: `lungxai train ct_malignancy --data ../shared/data --out out/malignancy`
 
-    --folds 5   cross-validation over the training patients too: what is held out there chooses nothing
-    --resume    go on with what OUT holds
+    --set outlines=reader   outlines of the training nodules by the reader alone
+    --set folds=5           cross-validation over the training patients too: what is held out there chooses nothing
 
-OUT/network/last.pt       everything needed to go on: weights, their moving average, optimiser, random states
-OUT/network/best.pt       the moving average of the best epoch: highest mean AUROC of both outputs on validation
-OUT/network/result.json   commit, command, seed, every epoch
-OUT/fold_K/...            the same, of each fold; package_malignancy measures what they hold out
+OUT/network/...   the run (see training_loop): best.pt is the moving average of the best epoch
+OUT/fold_K/...    the same, of each fold; package_malignancy measures what they hold out
 
 AdamW, cosine rate with a warm-up, batches of 32 nodules and 6 counter-examples; training ends where 10 epochs brought
 nothing new. The test split is not looked at here. Same seed, same weights.
+
+`python -m shared_models.train_malignancy` is the same by its earlier name.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import json
-import math
-import os
-import time
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from . import ct_data
-from .code_version import git_commit
+from .contract.errors import InvalidInput
 from .contract.values import Array
 from .ct_malignancy_network import MALIGNANT, NODULE, MalignancyNetwork
 from .ct_malignancy_samples import RATINGS, Batch, Pool, as_seen, drawn, outlines
 from .model_bundle import MODELS_ROOT, Bundle
 from .statistics import auroc
+from .training_loop import train
+from .training_request import TrainRequest
+from .training_task import TrainingTask
 
 BATCH, OTHERS = 32, 6
-_RATE, _DECAY, _AVERAGE = 2e-3, 2e-2, 0.99
 _NODULE_WEIGHT, _RATINGS_WEIGHT = 0.2, 1.0
-_PATIENCE = 10
+_OUTLINES, _PARTS = ("network", "reader"), ("all", "network", "folds")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is learned, and how.
+
+    Parameters
+    ----------
+    others : counter-examples in a batch
+    outlines : of the training nodules: "network" or "reader"
+    folds : of the cross-validation; 0 is none
+    part : "all", or only the "network" or only the "folds", to run them side by side
+    rate, decay, average : of AdamW; share of the moving average that a step keeps
+    """
+
+    epochs: int = 9
+    patience: int = 10
+    others: int = OTHERS
+    outlines: str = "network"
+    folds: int = 0
+    part: str = "all"
+    rate: float = 2e-3
+    decay: float = 2e-2
+    average: float = 0.99
+
+    def __post_init__(self) -> None:
+        if self.outlines not in _OUTLINES or self.part not in _PARTS:
+            raise ValueError(f"outlines is one of {', '.join(_OUTLINES)}; part is one of {', '.join(_PARTS)}")
+        if self.epochs < 1 or self.folds < 0 or self.folds == 1 or self.others < 0:
+            raise ValueError("epochs is 1 or more, folds 0 or more than 1, others 0 or more")
 
 
 class _Learner(nn.Module):
@@ -70,11 +99,12 @@ def loss_of(logits: Tensor, ratings: Tensor, batch: Batch) -> Tensor:
 def logits_of(network: nn.Module, seen: Tensor) -> Array:
     """float64 (n, 2) of channels (n, 3, GRID_PX, GRID_PX), in evaluation."""
     network.eval()
+    device = next(network.parameters()).device
     with torch.inference_mode():
-        return torch.cat([network(part) for part in seen.split(64)]).double().numpy()
+        return torch.cat([network(part.to(device)).cpu() for part in seen.split(64)]).double().numpy()
 
 
-class _Held:
+class Held:
     """Validation: nodules rated over 3.5 or under 2.5, outlined by the network, and some counter-examples."""
 
     def __init__(self, pool: Pool) -> None:
@@ -86,6 +116,7 @@ class _Held:
         self.others = as_seen(pool.data, pool.made.other[few], pool.made.owner[few])
 
     def measured(self, network: nn.Module) -> dict[str, float]:
+        """AUROC of both outputs."""
         own, other = logits_of(network, self.by_network), logits_of(network, self.others)
         is_nodule = np.r_[np.ones(len(own)), np.zeros(len(other))]
         return {
@@ -94,77 +125,52 @@ class _Held:
         }
 
 
-def trained(pool: Pool, held: _Held, out: Path, given: argparse.Namespace, seed: int) -> None:
-    """Train one network into ``out``, or go on there."""
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    random = np.random.default_rng(seed)
-    learner = _Learner().to(memory_format=torch.channels_last)  # faster on a CPU
-    # Batch-norm statistics are the learner's: averaged once more they would lag behind for hundreds of steps.
-    average = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE))
-    optimiser = torch.optim.AdamW(learner.parameters(), lr=_RATE, weight_decay=_DECAY)
-    record: dict[str, Any] = {
-        "commit": git_commit(), "command": _command(given), "seed": seed, "nodules": len(pool.data.hu),
-        "patients": len(set(pool.data.patients)), "counter_examples": len(pool.made.other), "history": [],
-    }  # fmt: skip
-    first, best, best_epoch, minutes = 0, -1.0, 0, 0.0
-    if given.resume and (out / "last.pt").is_file():
-        state = torch.load(out / "last.pt", weights_only=True)
-        learner.load_state_dict(state["learner"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["torch_random"])
-        random.bit_generator.state = json.loads(state["numpy_random"])
-        record = json.loads((out / "result.json").read_text())
-        first, best, best_epoch, minutes = state["epoch"], record["best"], record["best_epoch"], record["minutes"]
-    steps = len(pool.data.hu) // BATCH
-    for epoch in range(first, given.epochs):
-        if epoch - best_epoch >= _PATIENCE:
-            break
-        start, losses = time.monotonic(), []
-        learner.train()
-        order = random.permutation(len(pool.data.hu))
-        for k in range(steps):
-            done = (epoch * steps + k + 1) / (given.epochs * steps)
-            rate = _RATE * (0.5 + 0.5 * math.cos(math.pi * done)) * min(1.0, (epoch * steps + k + 1) / 100)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            batch = drawn(pool, order[k * BATCH : (k + 1) * BATCH], given.others, random)
-            loss = loss_of(*learner(batch.seen.contiguous(memory_format=torch.channels_last)), batch)
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-            optimiser.step()
-            average.update_parameters(learner)
-            losses.append(loss.item())
-        network = copy.deepcopy(average.module.network)
-        found = held.measured(network)
-        minutes += (time.monotonic() - start) / 60
-        record["history"].append({"epoch": epoch + 1, "loss": float(np.mean(losses)), **found})
-        print(out.name, epoch + 1, f"loss {np.mean(losses):.4f}", *(f"{k} {v:.4f}" for k, v in found.items()),
-              f"{minutes:.1f} min", flush=True)  # fmt: skip
-        both = (found["val_auroc"] + found["val_auroc_nodule"]) / 2
-        if both > best:
-            best, best_epoch = both, epoch + 1
-            _kept(network.state_dict(), out / "best.pt")
-        record.update(best=best, best_epoch=best_epoch, minutes=minutes)
-        _kept({
-            "learner": learner.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(),
-            "torch_random": torch.get_rng_state(), "numpy_random": json.dumps(random.bit_generator.state),
-            "epoch": epoch + 1,
-        }, out / "last.pt")  # fmt: skip
-        (out / "result.json").write_text(json.dumps(record, indent=1) + "\n")
+class MalignancyTask(TrainingTask):
+    """One network on the nodules of ``pool``."""
 
+    name = "ct_malignancy"
 
-def _kept(state: Any, path: Path) -> None:
-    """Written whole or not at all."""
-    torch.save(state, path.with_suffix(".tmp"))
-    os.replace(path.with_suffix(".tmp"), path)
+    def __init__(self, pool: Pool, held: Held, recipe: Recipe) -> None:
+        self.pool, self.held, self.recipe = pool, held, recipe
+        self.epochs, self.patience = recipe.epochs, recipe.patience
+        # Which parts of a cross-validation are run here changes none of them.
+        self.settings = {k: v for k, v in dataclasses.asdict(recipe).items() if k != "part"}
 
+    def network(self) -> nn.Module:
+        return _Learner().to(memory_format=torch.channels_last)  # faster on a CPU
 
-def _command(given: argparse.Namespace) -> str:
-    return (f"python -m shared_models.train_malignancy --seed {given.seed} --epochs {given.epochs} "
-            f"--others {given.others} --outlines {given.outlines} --folds {given.folds}")  # fmt: skip
+    def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(network.parameters(), lr=self.recipe.rate, weight_decay=self.recipe.decay)
+
+    def plan(self, epoch: int, random: np.random.Generator) -> Sequence[Array]:
+        order = random.permutation(len(self.pool.data.hu))
+        return [order[k * BATCH : (k + 1) * BATCH] for k in range(len(order) // BATCH)]
+
+    def batch(self, planned: Array, random: np.random.Generator) -> Batch:
+        return drawn(self.pool, planned, self.recipe.others, random)
+
+    def loss(self, network: nn.Module, batch: Batch, random: np.random.Generator, device: torch.device) -> Tensor:
+        there = Batch(**{f.name: getattr(batch, f.name).to(device) for f in dataclasses.fields(batch)})
+        return loss_of(*network(there.seen.contiguous(memory_format=torch.channels_last)), there)
+
+    def share(self, done: int) -> float:
+        return self.recipe.average if done else 0.0
+
+    def validated(self, network: nn.Module) -> dict[str, float]:
+        assert isinstance(network, _Learner)
+        return self.held.measured(network.network)
+
+    def score(self, figures: Mapping[str, float]) -> float:
+        """Mean AUROC of both outputs on validation."""
+        return (figures["val_auroc"] + figures["val_auroc_nodule"]) / 2
+
+    def told(self) -> dict[str, Any]:
+        data, made = self.pool.data, self.pool.made
+        return {"nodules": len(data.hu), "patients": len(set(data.patients)), "counter_examples": len(made.other)}
+
+    def kept(self, network: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(network, _Learner)
+        return network.network.state_dict()
 
 
 def folds_of(patients: Array, count: int, seed: int) -> Array:
@@ -174,7 +180,9 @@ def folds_of(patients: Array, count: int, seed: int) -> Array:
     return np.array([place[name] for name in patients])
 
 
-def pool_of(data_root: Path, split: str, out: Path, drawn_by: str = "network") -> Pool:
+def pool_of(
+    data_root: Path, split: str, out: Path, drawn_by: str = "network", models_root: Path = MODELS_ROOT
+) -> Pool:
     """The nodules of a split, with outlines by the bundled segmentation network (about 0.2 s each) or by the reader
     alone; kept in OUT/SPLIT.npz."""
     data = ct_data.slices(data_root, split)
@@ -185,7 +193,7 @@ def pool_of(data_root: Path, split: str, out: Path, drawn_by: str = "network") -
     from .ct_pipeline import BUNDLE, WEIGHTS
     from .evaluate_ct import outlined_at
 
-    bundle = Bundle.load(MODELS_ROOT / BUNDLE)
+    bundle = Bundle.load(models_root / BUNDLE)
     segmentation = load(bundle.path(WEIGHTS)).to(memory_format=torch.channels_last)
 
     def outline(hu: Array, pixel: float, point: Array) -> Array:
@@ -194,31 +202,56 @@ def pool_of(data_root: Path, split: str, out: Path, drawn_by: str = "network") -
     return Pool(data, outlines(data, outline, out / f"{split}.npz", bundle.weights_sha256))
 
 
+def _few(pool: Pool, limit: Optional[int]) -> Pool:
+    return pool if limit is None else pool.of(np.arange(min(limit, len(pool.data.hu))))
+
+
+def trained(request: TrainRequest) -> None:
+    """Train the network, and each fold's.
+
+    Raises
+    ------
+    InvalidInput : the nodules are not below request.data, or a setting is wrong; besides, what train() raises.
+    """
+    recipe = request.with_recipe(Recipe())
+    if not (request.data / ct_data.SLICES).is_dir():
+        raise InvalidInput(
+            f"{request.data} holds no {ct_data.SLICES}.", "Give the folder of the data sets with --data; see README."
+        )
+    request.out.mkdir(parents=True, exist_ok=True)
+    pool = _few(pool_of(request.data, "train", request.out, recipe.outlines, request.models), request.limit)
+    held = Held(pool_of(request.data, "val", request.out, models_root=request.models))
+    if recipe.part != "folds":
+        train(MalignancyTask(pool, held, recipe), request, request.out / "network")
+    if recipe.part == "network":
+        return
+    fold = folds_of(pool.data.patients, recipe.folds, request.seed) if recipe.folds else np.array([])
+    for number in range(recipe.folds):
+        rest = pool.of(np.flatnonzero(fold != number))
+        train(MalignancyTask(rest, held, recipe), request, request.out / f"fold_{number}")
+
+
 def main() -> None:
+    """The same training by its earlier name."""
+    from .train import as_before
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--others", type=int, default=OTHERS, help="counter-examples in a batch")
-    parser.add_argument("--outlines", choices=("network", "reader"), default="network", help="of training nodules")
+    parser.add_argument("--outlines", choices=_OUTLINES, default="network", help="of training nodules")
     parser.add_argument("--folds", type=int, default=0, help="cross-validation over the training patients")
-    parser.add_argument("--part", choices=("all", "network", "folds"), default="all", help="only this, side by side")
+    parser.add_argument("--part", choices=_PARTS, default="all", help="only this, side by side")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    given.out.mkdir(parents=True, exist_ok=True)
-    train = pool_of(given.data, "train", given.out, given.outlines)
-    held = _Held(pool_of(given.data, "val", given.out))
-    if given.part != "folds":
-        trained(train, held, given.out / "network", given, given.seed)
-    if given.part == "network":
-        return
-    fold = folds_of(train.data.patients, given.folds, given.seed) if given.folds else np.array([])
-    for number in range(given.folds):
-        rest = train.of(np.flatnonzero(fold != number))
-        trained(rest, held, given.out / f"fold_{number}", given, given.seed)
+    named = {"others": given.others, "outlines": given.outlines, "folds": given.folds, "part": given.part}
+    raise SystemExit(as_before(TrainRequest(
+        MalignancyTask.name, given.data, given.out, seed=given.seed, epochs=given.epochs, threads=given.threads,
+        resume=given.resume, settings={name: str(value) for name, value in named.items()},
+    )))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Samples and training of the malignancy network, on made-up nodules (discs: no patient's data)."""
 
-import argparse
 import json
 
 import numpy as np
@@ -10,7 +9,8 @@ import torch
 from shared_models.ct_data import Nodules
 from shared_models.ct_malignancy_network import GRID_MM, GRID_PX
 from shared_models.ct_malignancy_samples import RATINGS, Outlines, Pool, as_seen, drawn, outlines
-from shared_models.train_malignancy import folds_of, trained
+from shared_models.train_malignancy import MalignancyTask, Recipe, folds_of
+from shared_models.training_request import TrainRequest
 
 SIDE = 71
 
@@ -110,8 +110,8 @@ class _Interrupted(Exception):
 class _Measured:
     """Stands in for the validation patients: a figure that rises, and an interruption."""
 
-    def __init__(self, stop_at: int = 99) -> None:
-        self.calls, self.stop_at = 0, stop_at
+    def __init__(self, stop_at: int = 99, calls: int = 0) -> None:
+        self.calls, self.stop_at = calls, stop_at
 
     def measured(self, network: torch.nn.Module) -> dict:
         self.calls += 1
@@ -121,21 +121,37 @@ class _Measured:
 
 
 def test_training_that_was_interrupted_ends_with_the_same_weights(tmp_path) -> None:
-    torch.set_num_threads(1)
-    given = argparse.Namespace(seed=1, epochs=3, others=2, folds=0, outlines="network", resume=False)
-    held = pool(32)
-    trained(held, _Measured(), tmp_path / "whole", given, 1)
+    pytest.importorskip("accelerate", reason="training needs the extra [train]")
+    from shared_models.training_loop import train
+
+    held, recipe = pool(32), Recipe(epochs=3, others=2)
+
+    def trained(measured: _Measured, name: str, resume: bool = False) -> None:
+        request = TrainRequest("ct_malignancy", tmp_path, tmp_path / name, device="cpu", threads=1, resume=resume)
+        train(MalignancyTask(held, measured, recipe), request)
+
+    trained(_Measured(), "whole")
     with pytest.raises(_Interrupted):
-        trained(held, _Measured(stop_at=2), tmp_path / "part", given, 1)
-    given.resume = True
-    trained(held, _Measured(), tmp_path / "part", given, 1)
+        trained(_Measured(stop_at=2), "part")
+    trained(_Measured(calls=1), "part", resume=True)
     states = [torch.load(tmp_path / name / "best.pt", weights_only=True) for name in ("whole", "part")]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     # What is kept in evaluation sees the batch-norm statistics as they are now, not an average that lags behind.
-    learner = torch.load(tmp_path / "whole" / "last.pt", weights_only=True)["learner"]
+    learner = torch.load(tmp_path / "whole" / "last.pt", weights_only=True)["network"]
     running = [name for name in states[0] if "running" in name]
     assert running and all(torch.equal(states[0][name], learner[f"network.{name}"]) for name in running)
     record = json.loads((tmp_path / "part" / "result.json").read_text())
     assert [entry["epoch"] for entry in record["history"]] == [1, 2, 3] and record["patients"] == 16
     # best_epoch is what the figures say, not merely the last.
     assert record["best_epoch"] == int(np.argmax([e["val_auroc"] for e in record["history"]])) + 1
+
+
+def test_the_first_losses_are_those_of_the_loop_before_there_was_one_for_all(tmp_path) -> None:
+    """Computed with the training script as it was at commit bb64c3f, same samples, seed 1, one thread."""
+    pytest.importorskip("accelerate", reason="training needs the extra [train]")
+    from shared_models.training_loop import train
+
+    request = TrainRequest("ct_malignancy", tmp_path, tmp_path / "run", device="cpu", threads=1)
+    record = train(MalignancyTask(pool(96), _Measured(), Recipe(epochs=3, others=2)), request)
+    losses = [entry["loss"] for entry in record["history"]]
+    assert losses == pytest.approx([0.7829872568, 0.7010887464, 0.6665002306], abs=2e-4)
