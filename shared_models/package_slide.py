@@ -1,22 +1,30 @@
 """Make the H&E bundle of trained weights: python -m shared_models.package_slide --data ../shared/data --run out/slide
 
-Fits the temperature on the validation split, exports ONNX, measures the test split once, writes metadata and card.
+Averages the weights of the runs (one run: its own), fits the temperature on the validation split, exports ONNX,
+measures the test split once, writes metadata and card. "docs/tried.md" of the bundle is kept by hand and goes into
+the card.
+
+Average of weights: Wortsman et al. 2022, arXiv:2203.05482, "model soups"; the runs must start from the same weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .calibration import Temperature
 from .code_version import git_commit
+from .contract.values import Array
 from .evaluate_slide import tile_metrics
 from .model_bundle import MODELS_ROOT, sha256_of
-from .slide_data import SPACING_UM_PX, read_tiles
+from .slide_conditions import condition_figures
+from .slide_data import SPACING_UM_PX, TileSet, read_tiles
 from .slide_network import SLIDE_CLASSES, TILE_PX, restored
 from .slide_pipeline import BUNDLE, SlideModel
 
@@ -27,15 +35,16 @@ Batchkala et al. 2024, doi 10.1007/978-3-031-73748-0_2 (CC BY 4.0).
 """
 
 
-def _temperature(logits: Any, labels: Any) -> float:
-    """The temperature of least negative log-likelihood. Source: Guo et al. 2017, arXiv:1706.04599."""
-    tried = np.exp(np.linspace(np.log(0.25), np.log(4), 241))
+def averaged(runs: Sequence[Path], target: Path) -> None:
+    """Write the mean of the runs' best weights to ``target``."""
+    import torch
 
-    def loss(t: float) -> float:
-        z = logits / t
-        return float((np.log(np.exp(z - z.max(1, keepdims=True)).sum(1)) + z.max(1) - z[range(len(z)), labels]).mean())
-
-    return float(min(tried, key=loss))
+    states = [torch.load(run / "best.pt", map_location="cpu", weights_only=True) for run in runs]
+    mean = {
+        name: torch.stack([state[name].double() for state in states]).mean(0).to(value.dtype)
+        for name, value in states[0].items()
+    }  # fmt: skip
+    torch.save(mean, target)
 
 
 def export(weights: Path, target: Path) -> None:
@@ -49,9 +58,12 @@ def export(weights: Path, target: Path) -> None:
     )  # fmt: skip
 
 
-def _metadata(folder: Path, run: dict[str, Any], temperature: float) -> dict[str, Any]:
+def _metadata(
+    folder: Path, runs: Sequence[dict[str, Any]], temperature: float, views: int, version: str
+) -> dict[str, Any]:
+    stain = runs[0].get("stain")
     return {
-        "version": "0.1.0", "changelog": {"0.1.0": "first weights"}, "monai_version": "1.6.1",
+        "version": version, "changelog": {version: "see docs/README.md"}, "monai_version": "1.6.1",
         "pytorch_version": "2.13.0", "numpy_version": np.__version__, "task": "H&E tile classification of lung tissue",
         "description": "EfficientNet-Lite0: adenocarcinoma, squamous cell carcinoma, normal lung. Research use only.",
         "authors": "the LungXAI developers", "copyright": "see LICENSE",
@@ -70,53 +82,84 @@ def _metadata(folder: Path, run: dict[str, Any], temperature: float) -> dict[str
             "weights": {f"models/{n}": sha256_of(folder / "models" / n) for n in ("model.onnx", "model.pt")},
             "coverage": list(SLIDE_CLASSES), "classes": list(SLIDE_CLASSES), "calibrated": True,
             "temperature": temperature, "tile_px": TILE_PX, "spacing_um_px": SPACING_UM_PX,
-            "training": {"commit": run["commit"], "seed": run["settings"]["seed"], "command": run["command"]},
+            **({} if views == 1 else {"views": views}), **({} if stain is None else {"stain": stain}),
+            "training": {"commit": runs[0]["commit"], "seed": runs[0]["settings"]["seed"],
+                         "command": runs[0]["command"], "start": runs[0]["settings"].get("start")},
+            "averaged_with": [{"commit": run["commit"], "seed": run["settings"]["seed"], "command": run["command"],
+                               "start": run["settings"].get("start")} for run in runs[1:]],
         },
     }  # fmt: skip
+
+
+def _line(name: str, measure: dict[str, Any]) -> str:
+    return f"| {name} | {measure['value']:.3f} | {measure['ci95'][0]:.3f} to {measure['ci95'][1]:.3f} |"
+
+
+def _under(figures: dict[str, Any]) -> str:
+    rows = ["| tiles | accuracy | wrong | loss | macro AUROC | ECE |", "|---|---|---|---|---|---|"]
+    for name, row in figures.items():
+        numbers = f"{row['accuracy']:.3f} | {row['wrong']} | {row['loss']:.3f} | {row['auroc']:.4f} | {row['ece']:.3f}"
+        rows.append(f"| {name} | {numbers} |")
+    return "\n".join(rows)
+
+
+def _errors(logits: Array, tiles: TileSet) -> str:
+    guess = np.array(SLIDE_CLASSES)[logits.argmax(axis=1)]
+    wrong = guess != tiles.labels
+    counted = Counter(zip(tiles.labels[wrong].tolist(), guess[wrong].tolist())).most_common()
+    kinds = ", ".join(f"{true} called {called} {count}" for (true, called), count in counted)
+    return f"{kinds or 'none'}; in {len(set(tiles.groups[wrong]))} of {len(set(tiles.groups))} groups"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True, help="folder that train_slide wrote")
+    parser.add_argument("--run", type=Path, required=True, nargs="+", help="folders that train_slide wrote")
     parser.add_argument("--models", type=Path, default=MODELS_ROOT)
+    parser.add_argument("--views", type=int, choices=range(1, 9), default=1, metavar="1-8",
+                        help="test-time views of each tile: mirrored, turned; each costs as much as the first")
+    parser.add_argument("--version", default="0.2.0")  # fmt: skip
     given = parser.parse_args()
-    folder = given.models / BUNDLE
-    for name in ("configs", "docs", "models"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(given.run / "best.pt", folder / "models" / "model.pt")
-    export(folder / "models" / "model.pt", folder / "models" / "model.onnx")
-    run = json.loads((given.run / "result.json").read_text())
-
-    def written(temperature: float) -> SlideModel:
-        text = json.dumps(_metadata(folder, run, temperature), indent=1) + "\n"
-        (folder / "configs" / "metadata.json").write_text(text)
-        return SlideModel.load(given.models, "cpu")
-
+    runs = [json.loads((run / "result.json").read_text()) for run in given.run]
+    if len({(run["settings"].get("start"), json.dumps(run.get("stain"))) for run in runs}) > 1:
+        parser.error("the runs do not start from the same weights, or not with the same stain: no average of them")
     sets = {split: read_tiles(given.data, split) for split in ("train", "val", "test")}
     if any(tiles is None for tiles in sets.values()):
         parser.error("the tiles are not below --data")
+    folder = given.models / BUNDLE
+    for name in ("configs", "docs", "models"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    averaged(given.run, folder / "models" / "model.pt")
+    export(folder / "models" / "model.pt", folder / "models" / "model.onnx")
+
+    def written(temperature: float) -> SlideModel:
+        text = json.dumps(_metadata(folder, runs, temperature, given.views, given.version), indent=1) + "\n"
+        (folder / "configs" / "metadata.json").write_text(text)
+        return SlideModel.load(given.models, "cpu")
+
     model = written(1.0)
     val, test = sets["val"], sets["test"]
     logits = np.concatenate([model.logits(val.pixels[i : i + 64]) for i in range(0, len(val.pixels), 64)])
-    labels = np.array([SLIDE_CLASSES.index(name) for name in val.labels])
-    temperature = round(_temperature(logits.astype(np.float64), labels), 4)
-    before = tile_metrics(model, test)
+    temperature = round(Temperature.fit(logits, [SLIDE_CLASSES.index(name) for name in val.labels]).value, 4)
     model = written(temperature)
+    held_out, under = tile_metrics(model, val), condition_figures(model, val, temperature)
     after = tile_metrics(model, test)
     (folder / "LICENSE").write_text(_LICENSE)
+    tried = folder / "docs" / "tried.md"
     counts = "\n".join(
         f"| {split} | " + " | ".join(str(int((t.labels == c).sum())) for c in SLIDE_CLASSES)
         + f" | {len(set(t.groups))} |" for split, t in sets.items()
     )  # fmt: skip
-
-    def line(name: str) -> str:
-        m = after[name]
-        return f"| {name} | {m['value']:.3f} | {m['ci95'][0]:.3f} to {m['ci95'][1]:.3f} |"
-
+    lineage = "\n".join(
+        f"- `{run['command']}` at commit {run['commit'][:12] + run['commit'][40:]}, from "
+        + ("ImageNet's weights" if run["settings"].get("start") is None
+           else f"the weights of sha256 {run['settings']['start'][:12]}")
+        for run in runs
+    )  # fmt: skip
     (folder / "docs" / "README.md").write_text(f"""# {BUNDLE}: H&E tiles of the lung
 
-Research use only, not a diagnosis. EfficientNet-Lite0, ImageNet weights, fine-tuned on LC25000.
+Research use only, not a diagnosis. EfficientNet-Lite0, ImageNet weights, fine-tuned on LC25000. Intended use: to show
+where an H&E slide of lung tissue looks like adenocarcinoma, squamous cell carcinoma or normal lung, in research.
 
 **Data.** LC25000 lung tiles (Borkowski et al., arXiv:1912.12142), 768 px originals at 224 px; groups of tiles from one
 field by Batchkala et al. 2024, doi 10.1007/978-3-031-73748-0_2 (CC BY 4.0). Split by group, never by file.
@@ -128,26 +171,44 @@ field by Batchkala et al. 2024, doi 10.1007/978-3-031-73748-0_2 (CC BY 4.0). Spl
 **Coverage.** Adenocarcinoma, squamous cell carcinoma, normal lung. Large cell and small cell carcinoma were never
 seen: they are "not assessed", and such a tumour will be called one of the others.
 
-**Test split** ({after["n"]} tiles, interval by bootstrap over groups; trained at commit {run["commit"][:12]}):
+**Lineage.** {"The mean of the weights of these runs:" if len(runs) > 1 else "One run:"}
+
+{lineage}
+
+**Test split** ({after["n"]} tiles of {after["groups"]} groups, interval by bootstrap over groups; measured once, by the
+code at commit {git_commit()[:12]}):
 
 | measure | value | 95 % interval |
 |---|---|---|
-{line("accuracy")}
-{line("macro_f1")}
-{line("auroc")}
+{_line("accuracy", after["accuracy"])}
+{_line("macro_f1", after["macro_f1"])}
+{_line("auroc", after["auroc"])}
 
+Expected calibration error on test {after["ece"]:.3f}; the temperature {temperature} was fitted on validation.
 Baselines: always the most frequent class of the test split {after["baseline"]["majority_accuracy"]:.3f}; a linear probe
-on the frozen ImageNet network 0.951 (as given with the data, not run here). Temperature {temperature} fitted on
-validation: expected calibration error on test {before["ece"]:.3f} before, {after["ece"]:.3f} after.
+on the frozen ImageNet network 0.951 (as given with the data, not run here).
+
+**Validation split** ({held_out["n"]} tiles; it chose epoch, recipe and temperature, so these figures flatter): accuracy
+{held_out["accuracy"]["value"]:.3f} ({held_out["accuracy"]["ci95"][0]:.3f} to {held_out["accuracy"]["ci95"][1]:.3f}).
+Changed as other laboratories and scanners would (slide_conditions), with the same temperature:
+
+{_under(under)}
+
+Test-time views of each tile: {given.views}. A card may ask for up to 8 ("views": mirrored and turned tiles, the mean of
+their logits); each costs as much as the first.
+
+{tried.read_text().strip() if tried.is_file() else ""}
 
 **Pixel size.** LC25000 does not publish it. {SPACING_UM_PX} um per pixel at 224 px is an estimate from the diameter of
 red cells in the normal tiles (median 7.5 px); slides are read at that scale. If it is wrong, so is the scale.
 
 **Limits.** Few source slides, no patient identifiers (so tiles of one patient may lie in two splits), one laboratory's
-staining, choice fields without mixed tissue, no stroma, necrosis, inflammation or artefacts as classes. Accuracy on
-other laboratories' slides was not measured and must be expected to be lower.
+staining, choice fields without mixed tissue, no stroma, necrosis, inflammation or artefacts as classes. Accuracy
+on other laboratories' slides was not measured and must be expected to be lower.
+
+**Known failures.** Errors on validation, true class first: {_errors(logits, val)}.
 """)
-    print(json.dumps(after, indent=1), f"\ncode {git_commit()[:12]}, ECE {before['ece']:.3f} before the temperature")
+    print(json.dumps(after, indent=1), f"\ncode {git_commit()[:12]}")
 
 
 if __name__ == "__main__":

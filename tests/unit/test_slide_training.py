@@ -135,3 +135,31 @@ def test_a_card_may_ask_for_views() -> None:
     for nonsense in (0, 9, 2.0, True, "2"):
         with pytest.raises(ModelUnavailable, match="views"):
             asking(nonsense)
+
+
+def test_weights_of_runs_are_averaged(tmp_path) -> None:
+    from shared_models.package_slide import averaged
+
+    for name, value in (("a", 1.0), ("b", 4.0)):
+        (tmp_path / name).mkdir()
+        state = {"weight": torch.full((2, 2), value), "count": torch.tensor(7)}
+        torch.save(state, tmp_path / name / "best.pt")
+    averaged([tmp_path / "a", tmp_path / "b"], tmp_path / "mean.pt")
+    mean = torch.load(tmp_path / "mean.pt", weights_only=True)
+    assert torch.equal(mean["weight"], torch.full((2, 2), 2.5)) and mean["weight"].dtype == torch.float32
+    assert mean["count"].dtype == torch.int64 and int(mean["count"]) == 7
+
+
+def test_conditions_change_tiles_as_they_say() -> None:
+    from shared_models.slide_conditions import CONDITIONS
+
+    ramp = np.repeat(np.linspace(0, 255, 224).astype(np.uint8)[None, None, :, None], 224, 1).repeat(3, 3)
+    ramp = ramp.repeat(8, 0)
+    got = {name: change(ramp) for name, change in CONDITIONS.items()}
+    assert np.array_equal(got["as they are"], ramp)
+    assert all(tiles.shape == ramp.shape and tiles.dtype == np.uint8 for tiles in got.values())
+    # Brightness rises by 255 in a tile; the slope in the middle tells the scale.
+    slope = {name: float(tiles[0, 100, 122, 0]) - float(tiles[0, 100, 102, 0]) for name, tiles in got.items()}
+    for factor in (0.5, 0.7, 1.4, 2.0):
+        assert slope[f"{factor:g} x mpp"] == pytest.approx(20 * 255 / 224 * factor, abs=3)
+    assert len({tile.tobytes() for tile in got["mixed shifts"]}) == 8
