@@ -2,6 +2,7 @@
 
 Parts         tables of a split, and the models; read()
 composed()    a version of the composed cohort, as cases for the fusion
+radiology_of(), radiology_on(), pathology_of()   results, calibrated and raw, of a nodule, a point, tiles
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from . import ct_data
 from .clinical_data import ClinicalCases, read_cases
 from .composed_cohort import VERSIONS, Drawn, degraded, drawn, fields_of, without
 from .contract.results import MODALITIES, PathologyResult, RadiologyResult
-from .contract.values import CLASSES, Abstention, Array
+from .contract.values import CLASSES, Abstention, Array, CTVolume
+from .ct_malignancy import largest_slice
+from .ct_nodules import prompt_of
+from .ct_search import outlined
 from .evaluate_ct import pointed_at, rated
 from .fusion_cases import PairedCase, answered
 from .slide_data import FOLDER, TileSet, read_tiles
@@ -114,6 +118,20 @@ def composed(parts: Parts, version: str, *, seed: int = 0, again: bool = False) 
     strength, share, borrowed = VERSIONS[version]
     cases = parts.cases(parts.drawn(seed, again=again, borrowed=borrowed), strength)
     return without(cases, share, seed) if share else cases
+
+
+def radiology_on(
+    models: Any, volume: CTVolume, point_lps_mm: Sequence[float]
+) -> tuple[RadiologyResult, RadiologyResult]:
+    """radiology_of() of the nodule at a point of a whole CT, on the slice where it is largest."""
+    piece = outlined(
+        models.network, volume.voxels, volume.spacing_mm, prompt_of(volume, point_lps_mm, "point"), "point",
+        models.device,
+    )  # fmt: skip
+    pixel = (volume.spacing_mm[1], volume.spacing_mm[0])
+    if piece is None:
+        return radiology_of(models, volume.voxels[0], np.zeros(volume.voxels.shape[1:], bool), pixel, volume.series_uid)
+    return radiology_of(models, *largest_slice(volume.voxels, piece.where, piece.mask), pixel, volume.series_uid)
 
 
 def radiology_of(
