@@ -106,7 +106,7 @@ def in_processes(count: int, work: Callable[[Any], None], request: Any) -> None:
                 for process in context.processes:
                     process.kill()
                 raise
-        except multiprocessing.ProcessException as fault:
+        except (multiprocessing.ProcessExitedException, multiprocessing.ProcessRaisedException) as fault:
             kind, told = outcome.get() if not outcome.empty() else ("", {})
             if kind == "error":
                 raise from_body(told) from None

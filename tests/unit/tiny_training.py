@@ -16,17 +16,21 @@ from shared_models.training_task import TrainingTask
 
 
 class Blobs(TrainingTask):
-    """``broken_at`` makes the loss of that step (from 0) NaN; ``figures`` takes the place of the validation."""
+    """``broken_at`` makes the loss of that step (from 0) NaN; ``figures`` takes the place of the validation.
+
+    A ``plain`` network has no batch norm and no dropout.
+    """
 
     name = "blobs"
     epochs = 3
 
     def __init__(
         self, epochs: int = 3, patience: Optional[int] = None, together: Optional[int] = None,
-        figures: Optional[Sequence[float]] = None, broken_at: int = -1, count: int = 48, rate: float = 0.05,
+        figures: Optional[Sequence[float]] = None, broken_at: int = -1, count: int = 48,
+        rate: float = 0.05, plain: bool = False,
     ) -> None:  # fmt: skip
         self.epochs, self.patience, self.together = epochs, patience, together
-        self.figures, self.broken_at, self.count, self.rate_ = figures, broken_at, count, rate
+        self.figures, self.broken_at, self.count, self.rate_, self.plain = figures, broken_at, count, rate, plain
         random = np.random.default_rng(0)
         self.y = random.integers(2, size=count)
         self.x = (random.normal(0, 1, (count, 4)) + 1.5 * self.y[:, None]).astype(np.float32)
@@ -35,6 +39,8 @@ class Blobs(TrainingTask):
         self.seen: list[list[int]] = []
 
     def network(self) -> nn.Module:
+        if self.plain:
+            return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
         return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 1))
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
@@ -75,3 +81,15 @@ class Blobs(TrainingTask):
 def request(out: Path, **given: Any) -> TrainRequest:
     """Of a run on one thread of the CPU."""
     return TrainRequest("blobs", out, out, device="cpu", threads=1, command="a test", **given)
+
+
+def in_two(request: TrainRequest) -> None:
+    """What each of two processes does: gradients shared, then weights averaged every 3 steps, then a failure."""
+    from dataclasses import replace
+
+    from shared_models.training_loop import train
+
+    train(Blobs(epochs=2, plain=True), replace(request, out=request.out / "shared"))
+    train(Blobs(epochs=1, plain=True, together=3), replace(request, out=request.out / "apart"))
+    train(Blobs(epochs=2, plain=True, together=3), replace(request, out=request.out / "apart", resume=True))
+    train(Blobs(plain=True, broken_at=2), replace(request, out=request.out / "broken"))
