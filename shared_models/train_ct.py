@@ -26,7 +26,7 @@ from .model_bundle import sha256_of
 WORKERS, BATCH = 2, 16
 SIDES = (48, 48, 64)  # of the crops, in turn: most nodules are small
 VALIDATION_SIDE = 64
-_AVERAGE = 0.998  # of the weights, a step
+AVERAGE = 0.998  # of the weights, a step
 _TOGETHER, _CHECK = 10, 200  # steps between averages of the workers, and between validations
 
 
@@ -86,7 +86,7 @@ def _work(rank: int, given: argparse.Namespace, record: dict[str, Any]) -> None:
     pool = Pool.read(given.data, *(("train", "val") if given.final else ("train",)))
     held = Pool.read(given.data, "val")
     model = network() if given.start_from is None else load(given.start_from)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE))
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(given.average))
     optimiser = torch.optim.AdamW(model.parameters(), lr=given.rate, weight_decay=1e-3)
     start, best, losses = time.monotonic(), 0.0, []
     for step in range(1, given.steps + 1):
@@ -125,6 +125,8 @@ def _record(given: argparse.Namespace, started: Optional[dict[str, Any]]) -> dic
     command = f"python -m shared_models.train_ct --steps {given.steps} --rate {given.rate:g} --seed {given.seed}"
     if given.workers != WORKERS:
         command += f" --workers {given.workers}"
+    if given.average != AVERAGE:
+        command += f" --average {given.average:g}"
     if given.mix != "even":
         command += f" --mix {given.mix}"
     if given.final:
@@ -156,6 +158,7 @@ def main() -> None:
     parser.add_argument("--start-from", type=Path, help="weights file to go on from")
     parser.add_argument("--final", action="store_true", help="train on validation too and keep the last weights")
     parser.add_argument("--workers", type=int, default=WORKERS, help="processes of one thread")
+    parser.add_argument("--average", type=float, default=AVERAGE, help="how much of the averaged weights a step keeps")
     parser.add_argument("--mix", choices=MIXES, default="even", help="which samples are drawn how often")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
