@@ -229,3 +229,24 @@ def test_masks_stay_in_blocks() -> None:
     (greater,) = (node for node in found.node if node.op_type == "Greater")
     assert makers[greater.input[0]] != "ReorderOutput"
     assert kinds.count("ReorderInput") == 2  # of x, and of what was multiplied channel by channel
+
+
+def test_inputs_are_computed_side_by_side_and_keep_their_order() -> None:
+    """With two threads several inputs run at once: each answer is its own input's."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    model = Explained(network, ("a", "b", "c", "d"))
+    x = torch.rand(9, 3, 12, 12)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        passed, scores = model.passed(model.aim(x, "b")), model.scored(model.aim(x, "b"))
+    finally:
+        torch.set_num_threads(before)
+    assert passed is not None
+    leaf = x.clone().requires_grad_(True)
+    logits = network(leaf)
+    gradient = torch.autograd.grad(logits[:, 1].sum(), leaf)[0]
+    torch.testing.assert_close(passed.gradient, gradient, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(scores, logits[:, 1].detach(), rtol=1e-4, atol=1e-6)
+    assert any(type(made).__name__ == "OnnxLogits" for made in model._compiled.values())
