@@ -3,10 +3,10 @@
 tile_pixels()        the picture of a tile, bounded
 thumbnail_vectors()  plain: grey values and colours of a small copy; needs no model
 NetworkVectors       features of the H&E network before its last layer
-ct_vector()          three slices of a CT series, small
+ct_vectors()         three slices of each CT series, small
 
-Every vector is float32 of length 1, so that a product is a cosine. Turns by 90 degrees and mirroring change none of
-the tile vectors: they are averaged over the eight orientations.
+Every vector is float32 of length 1, so that a product is a cosine. Turning a tile by 90 degrees or mirroring it changes
+its vector little: the parts are averaged over the orientations.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from ..contract.errors import InvalidInput
 from ..contract.values import Array
 from ..model_bundle import MODELS_ROOT, Bundle
 from .case import CohortImage
+from .dicom_headers import Damaged, NotDicom, header, quiet
 
 Embed = Callable[[Sequence[CohortImage]], Array]
 _MOST_PIXELS = 64_000_000
+_MOST_SLICE_BYTES = 64 << 20
 _SMALL, _BATCH = 16, 16
 SIDE = 224
 
@@ -60,25 +62,70 @@ def _turned(pixels: Array) -> list[Array]:
 
 
 def thumbnail_vectors(images: Sequence[CohortImage]) -> Array:
-    """float32 (n, 352): 16 x 16 grey values over the eight orientations, sorted within each, and colour histograms."""
+    """float32 (n, 416) of tiles: grey values and spectrum of a 16 x 16 copy, and 32 bins of each colour."""
     rows = []
     for image in images:
         pixels = tile_pixels(image.path).astype(np.float32) / 255
         step = SIDE // _SMALL
-        small = pixels.reshape(_SMALL, step, _SMALL, step, 3).mean(axis=(1, 3))
-        grey = small.mean(axis=2)
-        # Orientation-free: the eight turned copies, ordered by their own values, would cost eight times the room; the
-        # mean over them keeps the symmetric part, and the spectrum what turning moves about.
-        symmetric = np.mean(_turned(grey - grey.mean()), axis=0)
-        spectrum = np.mean(_turned(np.abs(np.fft.fft2(grey - grey.mean()))), axis=0)[: _SMALL // 2, : _SMALL // 2]
+        grey = pixels.reshape(_SMALL, step, _SMALL, step, 3).mean(axis=(1, 3, 4))
+        grey = grey - grey.mean()
+        symmetric = np.mean(_turned(grey), axis=0)
+        spectrum = np.mean(_turned(np.fft.fftshift(np.abs(np.fft.fft2(grey)))), axis=0)[: _SMALL // 2, : _SMALL // 2]
         colours = [np.histogram(pixels[..., c], bins=32, range=(0, 1))[0] / SIDE**2 for c in range(3)]
         parts = [symmetric.ravel(), spectrum.ravel(), np.sqrt(np.concatenate(colours))]
         rows.append(np.concatenate([part / (np.linalg.norm(part) or 1) for part in parts]))
-    return unit(np.stack(rows)) if rows else np.empty((0, 352), np.float32)
+    return unit(np.stack(rows)) if rows else np.empty((0, 416), np.float32)
+
+
+def ct_vectors(images: Sequence[CohortImage]) -> Array:
+    """float32 (n, 3072) of CT series: their slices at a quarter, half and three quarters of the height, 32 x 32 each.
+
+    Raises
+    ------
+    InvalidInput : a series that cannot be read.
+    """
+    rows = [np.concatenate([_slice_vector(path) for path in _three(image.path)]) for image in images]
+    return unit(np.stack(rows)) if rows else np.empty((0, 3072), np.float32)
+
+
+def _three(folder: Path) -> list[Path]:
+    heights = []
+    with quiet():
+        for path in sorted(folder.iterdir()):
+            try:
+                position = header(path, ("SOPInstanceUID", "SeriesInstanceUID", "ImagePositionPatient"))
+                heights.append((float(position.ImagePositionPatient[2]), path))
+            except (NotDicom, Damaged, AttributeError, TypeError, IndexError, OSError):
+                continue
+    if not heights:
+        raise InvalidInput("A CT series cannot be read.", "Download it again.")
+    heights.sort()
+    return [heights[len(heights) * k // 4][1] for k in (1, 2, 3)]
+
+
+def _slice_vector(path: Path) -> Array:
+    import pydicom
+    from PIL import Image
+
+    try:
+        if path.stat().st_size > _MOST_SLICE_BYTES:
+            raise ValueError
+        with quiet():
+            dataset = pydicom.dcmread(path)
+            if int(dataset.Rows) * int(dataset.Columns) > _MOST_PIXELS or int(dataset.get("NumberOfFrames") or 1) > 1:
+                raise ValueError
+            stored = np.asarray(dataset.pixel_array, np.float32)
+        hu = stored * float(dataset.get("RescaleSlope") or 1) + float(dataset.get("RescaleIntercept") or 0)
+        small = Image.fromarray(np.clip(hu, -1000, 400)).resize((32, 32), Image.Resampling.BOX)
+    except Exception as fault:  # decoders fail in many ways on a damaged file
+        raise InvalidInput("A CT series cannot be read.", "Download it again.") from fault
+    vector = np.asarray(small).ravel()
+    result: Array = vector - vector.mean()
+    return result
 
 
 class NetworkVectors:
-    """Features (1,280) of the H&E network that ships, before its last layer, over four orientations.
+    """float32 (n, 1280) of tiles: features of the H&E network that ships before its last layer, over two orientations.
 
     Raises
     ------
@@ -101,7 +148,7 @@ class NetworkVectors:
         for start in range(0, len(images), _BATCH):
             pixels = np.stack([tile_pixels(image.path) for image in images[start : start + _BATCH]])
             total: Any = 0.0
-            for turn, mirror in ((0, False), (2, False), (1, True), (3, True)):
+            for turn, mirror in ((0, False), (1, True)):
                 turned = np.rot90(pixels, turn, axes=(1, 2))
                 turned = turned[:, :, ::-1] if mirror else turned
                 batch = torch.from_numpy(np.ascontiguousarray(turned.transpose(0, 3, 1, 2), dtype=np.float32))
