@@ -1,7 +1,10 @@
 """``lungxai evaluate``: the models on real held-out cases, each measure with its 95 % interval and its baseline.
 
 TASKS       name -> "module:function(data_root, split, models_root)", which returns None where there is no data
+CASES       name -> the same function for the cases alone: of the split that thresholds are chosen on
 table()     the results as a Markdown table
+
+With --out every answer is kept case by case, and a page, tables and pictures are made of them: evidence.py.
 """
 
 from __future__ import annotations
@@ -31,12 +34,20 @@ TASKS = {
     "clinical": "evaluate_clinical:evaluate_clinical",
     "xai": "evaluate_xai:evaluate_xai",
 }
+CASES = {
+    "he_tiles": "evaluate_slide:he_tile_cases",
+    "ct_malignancy": "evaluate_ct:malignancy_cases",
+    "clinical": "evaluate_clinical:clinical_cases",
+}
+TUNED_ON = {"test": "val"}  # split -> where thresholds and conformal sets of the page are chosen
 ON_REQUEST = ("xai",)  # too slow to run unless it is named
 SPLITS = ("train", "val", "test")
 _EXAMPLES = """\
 examples:
   lungxai evaluate --data ../shared/data --split test
   lungxai evaluate --data ../shared/data --split test --json result.json --markdown table.md
+  lungxai evaluate --data ../shared/data --out evidence      # evidence/index.html, JSON, CSV, pictures
+  lungxai evaluate --from evidence                           # the page again, without models
   lungxai evaluate --data ../shared/data --split val --task he_tiles
   lungxai evaluate --data ../shared/data --task xai --json xai.json --csv xai.csv --markdown xai.md
 
@@ -54,7 +65,10 @@ def register(subparsers: Any) -> None:
         description="Measure the models on real cases that they were not trained on.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="folder of the data sets")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, metavar="ROOT", help="folder of the data sets")
+    source.add_argument("--from", dest="again", type=Path, metavar="DIR", help="make the page of an earlier --out anew")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the evidence page, tables and pictures there")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default test")
     parser.add_argument("--task", action="append", choices=list(TASKS), help="only this one; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measures there")
@@ -67,7 +81,11 @@ def register(subparsers: Any) -> None:
 
 def evaluated(name: str, data_root: Path, split: str, models_root: Path, **options: Any) -> Any:
     """One task's measures; None where there is no data for it. ``options`` are the task's own."""
-    module, function = TASKS[name].split(":")
+    return _called(TASKS[name], data_root, split, models_root, **options)
+
+
+def _called(where: str, data_root: Path, split: str, models_root: Path, **options: Any) -> Any:
+    module, function = where.split(":")
     try:
         found = importlib.import_module(f".{module}", __package__)
     except ImportError as fault:
@@ -76,30 +94,30 @@ def evaluated(name: str, data_root: Path, split: str, models_root: Path, **optio
 
 
 def _run(given: argparse.Namespace) -> int:
-    if not given.data.is_dir():
-        raise InvalidInput(f"There is no folder {given.data}.", "Give the folder of the data sets with --data.")
-    if given.cases is not None and given.cases < 2:
-        raise InvalidInput("Fewer than two cases have no interval.", "Give --cases 2 or more.")
-    if (given.csv or given.cases is not None) and "xai" not in (given.task or ()):
-        raise InvalidInput("--csv and --cases belong to the task xai.", "Add --task xai, or leave them out.")
-    for path in (given.json, given.markdown, given.csv):
-        if path is not None:
-            _prepared(path)
+    if given.again is not None:
+        from .evidence import written
+
+        print(written(given.again))
+        return 0
+    _checked(given)
     tasks: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
     failed = []
     for name in given.task or [name for name in TASKS if name not in ON_REQUEST]:
         begun = time.monotonic()
         print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
         try:
-            options = {"cases": given.cases} if name in ON_REQUEST else {}
+            options = {"cases": given.cases} if name == "xai" else {}
             found = evaluated(name, given.data, given.split, given.models, **options)
+            if found is not None and given.out:
+                kept.update(_kept(name, given, found))
         except LungXAIError as fault:
             failed.append(name)
             print(f"failed: {fault.message} {fault.remedy}", file=sys.stderr)
             continue
         print("no data" if found is None else f"{time.monotonic() - begun:.0f} s", file=sys.stderr)
         if found is not None:
-            tasks[name] = found
+            tasks[name] = {key: value for key, value in found.items() if key != "cases"}
     if not tasks and not failed:
         raise InvalidInput(f"{given.data} holds no data of these tasks.", "Its layout is in the README.")
     result = {"commit": git_commit(), "split": given.split, "tasks": tasks}
@@ -117,7 +135,52 @@ def _run(given: argparse.Namespace) -> int:
         writer.writeheader()
         writer.writerows(rows(tasks["xai"]))
         _written(given.csv, lines.getvalue())
+    if given.out and kept:
+        print(_page(given, kept))
     return 1 if failed else 0
+
+
+def _checked(given: argparse.Namespace) -> None:
+    """Look at everything that was asked for before the hours that go into it."""
+    if not given.data.is_dir():
+        raise InvalidInput(f"There is no folder {given.data}.", "Give the folder of the data sets with --data.")
+    if given.cases is not None and given.cases < 2:
+        raise InvalidInput("Fewer than two cases have no interval.", "Give --cases 2 or more.")
+    if (given.csv or given.cases is not None) and "xai" not in (given.task or ()):
+        raise InvalidInput("--csv and --cases belong to the task xai.", "Add --task xai, or leave them out.")
+    for path in (given.json, given.markdown, given.csv):
+        if path is not None:
+            _prepared(path)
+    if given.out:
+        from .evidence import RUN
+
+        _prepared(given.out / RUN)
+        if (given.out / RUN).is_file():  # what lies here is ours: answers of an earlier run must not mix with these
+            for path in given.out.glob("cases_*.*"):
+                path.unlink()
+
+
+def _kept(name: str, given: argparse.Namespace, found: Any) -> dict[str, Any]:
+    from .evidence import keep
+
+    kept = keep(given.out, name, given.split, found)
+    if name in CASES and given.split in TUNED_ON:
+        tuning = _called(CASES[name], given.data, TUNED_ON[given.split], given.models)
+        if tuning is not None:
+            tuning.save(given.out)
+    return kept
+
+
+def _page(given: argparse.Namespace, kept: dict[str, Any]) -> Path:
+    from .evidence import finish, written
+    from .evidence_accounting import accounting, models_in
+
+    finish(given.out, {
+        "commit": git_commit(), "split": given.split, "tuned_on": TUNED_ON.get(given.split),
+        "data": given.data.resolve().name, "models": models_in(given.models), "accounting": accounting(given.data),
+        "tasks": kept,
+    })  # fmt: skip
+    return written(given.out)
 
 
 def _prepared(path: Path) -> None:

@@ -18,28 +18,41 @@ from .clinical_data import TABLES, split_of
 from .model_bundle import bundles
 
 NO_SPLIT = "none"
+_SPLITS = {"train", "val", "test"}
 
 
 def accounting(data: Path) -> list[dict[str, Any]]:
     """Of each data set that is there: {"name", "unit", "grouped_by", "splits": split -> {"n", "groups", "classes"},
-    "in_two_splits": groups that are in more than one}; a table that cannot be read is said so in "problem"."""
+    "in_two_splits": groups that are in more than one, "elsewhere": of CT, patients of the other table in other splits};
+    a table that cannot be read is said so in "problem"."""
     found = []
+    where: dict[str, dict[str, set[str]]] = {}
     for name, unit, grouped_by, tables, split, group, label in _SETS:
         paths = [(known, data / path) for known, path in tables if (data / path).is_file()]
         if not paths:
             continue
         entry: dict[str, Any] = {"name": name, "unit": unit, "grouped_by": grouped_by}
         try:
-            found.append({**entry, **_counted(paths, split, group, label)})
+            counts, groups = _counted(paths, split, group, label)
+            found.append({**entry, **counts})
         except (OSError, UnicodeDecodeError, csv.Error):
             found.append({**entry, "splits": {}, "in_two_splits": 0, "problem": "its table cannot be read"})
+            continue
+        if group == "patient_id":
+            where[name] = groups
+            for other, theirs in where.items():
+                if other != name:
+                    found[-1]["elsewhere"] = sum(
+                        len(own & theirs[s]) for split_, own in groups.items() for s in theirs
+                        if s != split_ and {s, split_} <= _SPLITS
+                    )  # fmt: skip
     return found
 
 
 def _counted(
     paths: list[tuple[str, Path]], split: Callable[[Mapping[str, str]], str], group: str,
     label: Callable[[Mapping[str, str], str], str],
-) -> dict[str, Any]:  # fmt: skip
+) -> tuple[dict[str, Any], dict[str, set[str]]]:  # fmt: skip
     n: Counter[str] = Counter()
     groups: dict[str, set[str]] = defaultdict(set)
     classes: dict[str, Counter[str]] = defaultdict(Counter)
@@ -55,13 +68,14 @@ def _counted(
                 classes[where][label(row, known)] += 1
     often = Counter(name for each in groups.values() for name in each)
     order = {"train": 0, "val": 1, "test": 2}
-    return {
+    counts = {
         "splits": {
             where: {"n": n[where], "groups": len(groups[where]), "classes": dict(sorted(classes[where].items()))}
             for where in sorted(n, key=lambda s: (order.get(s, 3), s))
         },
         "in_two_splits": sum(count > 1 for count in often.values()),
     }
+    return counts, groups
 
 
 def _split(row: Mapping[str, str]) -> str:
