@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional, Protocol
 
 from shared_models.contract.errors import LungXAIError, ModelUnavailable
 from shared_models.contract.results import CT_TARGETS, Heatmap, LabelVolume, PathologyResult, RadiologyResult
-from shared_models.contract.values import Array, CTVolume
+from shared_models.contract.values import CLASSES, Array, CTVolume
 from shared_models.model_bundle import SLIDE_MODEL, Bundle, slide_folder
 
 from .installed_models import described, whole_bundles
@@ -39,7 +39,8 @@ class Backend(Protocol):
 
     ``models`` holds one dict a model (model_id, modality, coverage, calibrated, weights_sha256), for slides that of the
     one in use alone; ``problems`` says for a modality why it cannot be had; ``other_classes`` are those that the slide
-    model has beside CLASSES, k of them.
+    model has beside CLASSES, k of them. ``answer_columns``, c, are 5 + k, and one more where the slide model judges how
+    like its training tiles a tile is.
     """
 
     @property
@@ -50,6 +51,8 @@ class Backend(Protocol):
     def problems(self) -> Mapping[str, LungXAIError]: ...
     @property
     def other_classes(self) -> tuple[str, ...]: ...
+    @property
+    def answer_columns(self) -> int: ...
 
     def analyse_ct(
         self,
@@ -73,14 +76,14 @@ class Backend(Protocol):
         ...
 
     def tile_answers(self, pixels: Array) -> Array:
-        """float32 (n, 5 + k) of uint8 (n, h, w, 3): CLASSES, NaN outside the coverage, then ``other_classes``."""
+        """float32 (n, c) of uint8 (n, h, w, 3): CLASSES, NaN outside the coverage, ``other_classes``, reliability."""
         ...
 
     def slide_result(
         self, slide_id: str, mpp: float, tile_px: tuple[float, float], origin_px: Array, answers: Array,
         quality: Optional[Array] = None,
     ) -> PathologyResult:  # fmt: skip
-        """The slide as a whole, of the ``answers`` (n, 5 + k) of its tiles and their ``quality`` (n,), 0 to 1."""
+        """The slide as a whole, of the ``answers`` (n, c) of its tiles and their ``quality`` (n,), 0 to 1."""
         ...
 
     def slide_heatmaps(
@@ -160,6 +163,7 @@ class ModelSet:
             self._slide = self._loaded("pathology", lambda: _slide_model(chosen, device))
             bundles.append(chosen)
         self.other_classes: tuple[str, ...] = () if self._slide is None else self._slide.other_classes
+        self.answer_columns = len(CLASSES) + len(self.other_classes) + getattr(self._slide, "judges_reliability", False)
         self.models = [described(bundle) for bundle in bundles]
 
     def _loaded(self, modality: str, load: Callable[[], Any]) -> Any:
@@ -212,7 +216,10 @@ class ModelSet:
         return answer
 
     def tile_answers(self, pixels: Array) -> Array:
-        answers: Array = self._of("pathology", self._slide).answers(pixels)
+        model = self._of("pathology", self._slide)
+        # A model of others does not judge, nor does ours where what it judges by is missing.
+        judges = getattr(model, "judges_reliability", False)
+        answers: Array = model.answers_with_reliability(pixels) if judges else model.answers(pixels)
         return answers
 
     def slide_result(

@@ -38,7 +38,7 @@ from shared_models.contract.errors import (
 )
 from shared_models.contract.jsonforms import to_json
 from shared_models.contract.results import CT_TARGETS, Heatmap, LabelVolume
-from shared_models.contract.values import CLASSES, Array, CTVolume
+from shared_models.contract.values import Array, CTVolume
 
 from .batcher import Batcher
 from .blobs import Blobs, Written, disk_full
@@ -118,7 +118,7 @@ class Worker:
         self._max_decoded = settings.max_decoded_bytes
         self._tile_batch = settings.tile_batch
         self._batcher = Batcher(settings.tile_batch)
-        self._answers = TileAnswers(len(CLASSES) + len(backend.other_classes))
+        self._answers = TileAnswers(backend.answer_columns)
         self._maps = KeptFrames()
         self._last_ct: Optional[tuple[str, CTAnswer]] = None  # what it was asked, and its answer
         self._slides: dict[str, _OpenSlide] = {}

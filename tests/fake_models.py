@@ -49,6 +49,7 @@ class FakeBackend:
     device = "cpu"
     problems: dict[str, Any] = {}
     other_classes: tuple[str, ...] = ()
+    answer_columns = len(CLASSES)
 
     def __init__(self) -> None:
         self.provenance = Provenance("fake, tests only", "0" * 64, "test", False, "cpu", KNOWN)

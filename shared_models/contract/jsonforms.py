@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 # Fields that a result got after version 0.1; left out while they are empty, so that older readers are not disturbed.
 _LATER = (
     "tile_quality", "other_classes", "other_probabilities", "field_contributions", "leave_one_out", "class_weights",
-    "reliability", "conformal_set", "conformal_coverage",
+    "reliability", "conformal_set", "conformal_coverage", "tile_reliability",
 )  # fmt: skip
 
 
@@ -184,6 +184,7 @@ _BUILD: dict[type[Any], dict[str, Callable[[Any], Any]]] = {
         "series_uid": _text,
         "nodules": _several(_of(Nodule)),
         "malignancy": _optional(_number),
+        "reliability": _optional(_number),
     },
     PathologyResult: {
         **_COMMON,
@@ -195,6 +196,8 @@ _BUILD: dict[type[Any], dict[str, Callable[[Any], Any]]] = {
         "tile_quality": _optional(qualities),
         "other_classes": _several(_text),
         "other_probabilities": _optional(_tile_probabilities),
+        "tile_reliability": _optional(qualities),
+        "reliability": _optional(_number),
     },
     FusionResult: {
         **_COMMON,

@@ -117,6 +117,7 @@ class RadiologyResult:
     provenance : one per model that took part
     notes : what a reader should know, in words
     abstention : set where there is no answer
+    reliability : 0 (like nothing that the models were trained on) to 1 (like it); None where nobody judged it
     """
 
     series_uid: str
@@ -126,11 +127,13 @@ class RadiologyResult:
     provenance: tuple[Provenance, ...]
     notes: tuple[str, ...] = ()
     abstention: Optional[Abstention] = None
+    reliability: Optional[float] = None
 
     def __post_init__(self) -> None:
         if len({n.label for n in self.nodules}) != len(self.nodules):
             raise InvalidInput("Two nodules share one label.", "Report this: the result is faulty.")
         checked_probability(self.malignancy, "Malignancy")
+        checked_probability(self.reliability, "Reliability")
         checked_probabilities(self.probabilities, 1.0)
 
 
@@ -150,6 +153,9 @@ class PathologyResult:
     tile_quality : float32 (n,), 0 (useless) to 1 (sharp, whole tissue); None where nobody judged it
     other_classes : what a model of others tells apart, in its own words; empty for the models that ship
     other_probabilities : float32 (n, len(other_classes)); None where there are no other classes
+    tile_reliability : float32 (n,), 0 (like no tile that the model was trained on) to 1 (like them); None where nobody
+        judged it
+    reliability : the same of the slide as a whole
     """
 
     slide_id: str
@@ -164,6 +170,8 @@ class PathologyResult:
     tile_quality: Optional[Array] = None
     other_classes: tuple[str, ...] = ()
     other_probabilities: Optional[Array] = None
+    tile_reliability: Optional[Array] = None
+    reliability: Optional[float] = None
 
     def __post_init__(self) -> None:
         count = len(self.origin_px)
@@ -182,8 +190,11 @@ class PathologyResult:
         checked_probabilities(self.probabilities, 1.0)
         object.__setattr__(self, "origin_px", _frozen(self.origin_px))
         object.__setattr__(self, "tile_probabilities", _frozen(self.tile_probabilities))
-        if self.tile_quality is not None:
-            object.__setattr__(self, "tile_quality", _frozen(checked_quality(self.tile_quality, count)))
+        checked_probability(self.reliability, "Reliability")
+        for name in ("tile_quality", "tile_reliability"):
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, _frozen(checked_quality(given, count, name.replace("tile_", ""))))
         self._check_others(count)
 
     def _check_others(self, count: int) -> None:

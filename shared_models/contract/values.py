@@ -31,15 +31,15 @@ def _frozen(array: Array) -> Array:
     return view
 
 
-def checked_quality(quality: Array, count: int) -> Array:
-    """``quality`` as it is, float32 (count,) of 0 to 1.
+def checked_quality(quality: Array, count: int, name: str = "quality") -> Array:
+    """``quality`` as it is, float32 (count,) of 0 to 1; ``name`` is for the error.
 
     Raises
     ------
     InvalidInput : another shape or type, or values outside 0 to 1.
     """
     if quality.dtype != np.float32 or quality.shape != (count,) or not ((quality >= 0) & (quality <= 1)).all():
-        raise InvalidInput("Each tile needs one quality from 0 to 1.", "Check the versions of both sides.")
+        raise InvalidInput(f"Each tile needs one {name} from 0 to 1.", "Check the versions of both sides.")
     return quality
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,7 @@ def test_a_nodule_without_a_side_is_read() -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        {"tile_reliability": [0.5]}, {"tile_reliability": [0.5, 1.5]}, {"reliability": 1.5}, {"reliability": "1"},
         {"tile_quality": [0.5]}, {"tile_quality": [0.5, 1.5]}, {"tile_quality": [0.5, None]}, {"other_classes": []},
         {"other_classes": ["a", "a"]}, {"other_classes": ["a", ""]}, {"other_probabilities": None},
         {"other_probabilities": [[0.5, None], [0.5, 0.5]]}, {"other_probabilities": [[0.5], [0.5]]},
@@ -110,6 +112,18 @@ def test_others_and_qualities_that_do_not_fit_are_refused(change: dict) -> None:
     assert isinstance(body, dict)
     with pytest.raises(InvalidInput):
         from_json(PathologyResult, {**body, **change})
+
+
+def test_reliability_goes_round_and_is_left_out_where_nobody_judged_it() -> None:
+    judged = {
+        "pathology": replace(
+            VALUES["pathology"], tile_reliability=np.array([0.25, 1.0], np.float32), reliability=0.75
+        ),
+        "radiology": replace(VALUES["radiology"], reliability=0.5),
+    }
+    for name, value in judged.items():
+        assert "reliability" not in wire(VALUES[name])
+        same(value, from_json(type(value), wire(value)))
 
 
 def places(body: object, path: tuple = ()) -> list:
