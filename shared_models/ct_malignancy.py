@@ -2,11 +2,13 @@
 
 features()          measurements of size, density and shape
 Evidence            what speaks for and against, before it is weighed
+Assessment          a nodule's probability, and whether it looks like the nodules that the model learned from
 MalignancyModel     logistic regression over the features, a network on the image, and both weighed; made by load()
 
 The target is the readers' mean rating (over 3.5 against under 2.5), not histology. The two log odds are added with
 weights that were fitted on validation patients. What looks less like a nodule to the network than nearly all nodules do
-(a vessel, the chest wall) is rated lower by as much.
+(a vessel, the chest wall) is rated lower by as much. What looks unlike all training nodules, by the network's features
+and the measurements (out_of_distribution.py), is not assessed.
 """
 
 from __future__ import annotations
@@ -14,13 +16,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
 from .contract.errors import InvalidInput, ModelUnavailable
 from .contract.values import Array
 from .model_bundle import MODELS_ROOT, Bundle
+from .out_of_distribution import UNRELIABLE, Score
+from .out_of_distribution import load as load_score
 
 BUNDLE = "lung_nodule_malignancy"
 WEIGHTS, NETWORK = "models/model.json", "models/network.pt"
@@ -81,6 +85,25 @@ class Evidence:
     nodule: float
 
 
+@dataclass(frozen=True)
+class Assessment:
+    """Of one nodule.
+
+    Parameters
+    ----------
+    probability : calibrated where the nodule is like the training nodules; elsewhere nodules are only ordered by it
+    reliability : 0 to 1, how like the training nodules it is; None where that was not assessed
+    """
+
+    probability: float
+    reliability: Optional[float] = None
+
+    @property
+    def malignancy(self) -> Optional[float]:
+        """The probability, or None, "not assessed", where the nodule is unlike the training nodules."""
+        return None if self.reliability is not None and self.reliability < UNRELIABLE else self.probability
+
+
 @dataclass(frozen=True, eq=False)
 class MalignancyModel:
     """Both models and how they are weighed.
@@ -92,6 +115,7 @@ class MalignancyModel:
     weights : (features, network, intercept) of both together
     least_nodule : log odds of being a nodule that nearly all nodules of validation reach
     network : MalignancyNetwork, in evaluation mode, on the CPU
+    familiar : how like the training nodules a nodule is; None, and ``why_not`` in words, where that is not assessed
     """
 
     bundle: Bundle
@@ -103,6 +127,8 @@ class MalignancyModel:
     weights: tuple[float, float, float]
     least_nodule: float
     network: Any
+    familiar: Optional[Score] = None
+    why_not: str = ""
 
     @classmethod
     def load(cls, models_root: Path = MODELS_ROOT) -> MalignancyModel:
@@ -126,7 +152,8 @@ class MalignancyModel:
             least = float(own["least_nodule"])
         except (ValueError, KeyError, TypeError, IndexError) as fault:
             raise ModelUnavailable("The malignancy model cannot be read.", "Install the models again.") from fault
-        return cls(bundle, *arrays, *scalars, least, restored(bundle.path(NETWORK)))
+        familiar, why_not = load_score(bundle.folder)
+        return cls(bundle, *arrays, *scalars, least, restored(bundle.path(NETWORK)), familiar, why_not)
 
     def score(self, rows: Array) -> Array:
         """Log odds before calibration, (n,), of features (n, 13)."""
@@ -138,17 +165,37 @@ class MalignancyModel:
         answer: Array = 1 / (1 + np.exp(-(self.platt[0] * self.score(rows) + self.platt[1])))
         return answer
 
-    def evidence(self, hu: Array, mask: Array, pixel_mm: tuple[float, float]) -> Evidence:
-        """As of_slice(), before it is weighed."""
+    def described(self, hu: Array, mask: Array, pixel_mm: tuple[float, float]) -> tuple[Evidence, Array]:
+        """evidence(), and float64 (141,): the network's 128 pooled features and the 13 measurements."""
         import torch
 
         from .ct_malignancy_network import MALIGNANT, NODULE, inputs
 
         seen, _ = inputs(hu, mask, pixel_mm)
         with torch.inference_mode():
-            logits = self.network(seen)[0].double().numpy()
-        score = float(self.score(features_on(hu, mask, pixel_mm)[None])[0])
-        return Evidence(score, float(logits[MALIGNANT]), float(logits[NODULE]))
+            pooled = self.network.pooled(seen)
+            logits = self.network.head(pooled)[0].double().numpy()
+        measured = features_on(hu, mask, pixel_mm)
+        score = float(self.score(measured[None])[0])
+        found = Evidence(score, float(logits[MALIGNANT]), float(logits[NODULE]))
+        return found, np.concatenate([pooled[0].double().numpy(), measured])
+
+    def evidence(self, hu: Array, mask: Array, pixel_mm: tuple[float, float]) -> Evidence:
+        """As of_slice(), before it is weighed."""
+        return self.described(hu, mask, pixel_mm)[0]
+
+    def assessed_slice(self, hu: Array, mask: Array, pixel_mm: tuple[float, float]) -> Assessment:
+        """of_slice(), and how like the training nodules the nodule is."""
+        found, seen = self.described(hu, mask, pixel_mm)
+        like = None if self.familiar is None else float(self.familiar.reliability(seen[None])[0])
+        return Assessment(self.weighed(found), like)
+
+    def assessed(
+        self, voxels: Array, where: tuple[slice, slice, slice], mask: Array, spacing_mm: tuple[float, float, float]
+    ) -> Assessment:
+        """of_nodule(), and how like the training nodules the nodule is; parameters are of_nodule()'s."""
+        hu, plane = largest_slice(voxels, where, mask)
+        return self.assessed_slice(hu, plane, (spacing_mm[1], spacing_mm[0]))
 
     def weighed(self, found: Evidence) -> float:
         """Calibrated probability that readers would rate the nodule as malignant."""

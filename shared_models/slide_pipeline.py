@@ -2,19 +2,11 @@
 
 SlideModel       the H&E tile model: probabilities (ONNX Runtime on the CPU, torch on a GPU) and attributions (torch)
 turned()         a tile as it is, mirrored, turned: the test-time views that a card may ask for ("views": 1 to 8)
-slide_result()   the slide as a whole, out of its tiles
-
-How tiles become a slide. A slide is normal only if nearly all of it is: the slide's probability of cancer C is the
-mean of (1 - P(normal)) over its most suspicious tenth of tiles (at least three, where there are three). C is shared
-among the cancer classes as the tiles are, each tile counting as much as it looks like cancer:
-S(k) = sum_i c_i p_i(k) / sum_i c_i^2, with c_i = 1 - p_i(normal). So P(k) = C S(k), P(normal) = 1 - C, and they sum
-to 1. The tile probabilities are calibrated; the slide's are this rule's, and are not.
+slide_result()   the slide as a whole, out of its tiles (slide_result.py)
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -24,15 +16,17 @@ import numpy as np
 from .code_version import code_version
 from .contract.errors import InvalidInput, ModelUnavailable
 from .contract.provenance import Provenance
-from .contract.results import METHODS, PathologyResult
-from .contract.values import CLASSES, Abstention, Array
+from .contract.results import METHODS
+from .contract.values import CLASSES, Array
 from .model_bundle import MODELS_ROOT, SLIDE_MODEL, Bundle
+from .out_of_distribution import load as load_score
+from .out_of_distribution_slide import features_of, with_features
+from .slide_result import slide_result as slide_result
 from .stain import normaliser
 
 BUNDLE = SLIDE_MODEL
 ONNX, TORCH = "models/model.onnx", "models/model.pt"
 AVAILABLE = METHODS
-_SUSPICIOUS_SHARE, _SUSPICIOUS_LEAST = 0.1, 3
 
 
 def turned(tiles: Array, view: int) -> Array:
@@ -57,6 +51,7 @@ class SlideModel:
     other_classes : none: all that it knows is among CLASSES
     methods : heatmap methods that it has
     notes : what its results say beside their own notes
+    judges_reliability : whether it knows how like its training tiles a tile is
     """
 
     other_classes: tuple[str, ...] = ()
@@ -85,6 +80,9 @@ class SlideModel:
         self._network: Any = None
         self._explained: Any = None
         self._session: Any = None
+        self._score, why_not = load_score(bundle.folder)
+        if self._score is not None and self._score.told.get("stain") != bundle.own.get("stain"):
+            self._score, why_not = None, "its parameters were fitted to tiles of another stain normalisation"
         if device == "cpu":
             import onnxruntime
 
@@ -96,13 +94,18 @@ class SlideModel:
 
             options.intra_op_num_threads = torch.get_num_threads()
             try:
-                self._session = onnxruntime.InferenceSession(
-                    str(bundle.path(ONNX)), options, providers=["CPUExecutionProvider"]
-                )
+                model = bundle.path(ONNX).read_bytes()
+                more = with_features(model)
+                self._session = onnxruntime.InferenceSession(more or model, options, providers=["CPUExecutionProvider"])
+                if more is None and self._score is not None:
+                    self._score, why_not = None, "its network has no last layer whose features could be looked at"
             except Exception as fault:  # onnxruntime raises its own kinds
                 raise ModelUnavailable("The slide model cannot be loaded.", "Install the models again.") from fault
         else:
             self._torch()
+        self.judges_reliability = self._score is not None
+        if why_not:
+            self.notes += (f"Whether the tiles are like those the model learned from is not assessed: {why_not}.",)
 
     @classmethod
     def load(cls, models_root: Path = MODELS_ROOT, device: str = "cpu") -> SlideModel:
@@ -140,27 +143,36 @@ class SlideModel:
 
     def logits(self, pixels: Array) -> Array:
         """float32 (n, classes), of uint8 (n, h, w, 3): the mean over the card's views, without the temperature."""
-        fitting = self._fitting(pixels)
-        answer = self._unstained(fitting)
+        return self._judged(self._fitting(pixels))[0]
+
+    def _judged(self, fitting: Array) -> tuple[Array, Optional[Array]]:
+        """logits() of tiles that fit, and the features (n, d) of the tiles as they are, or None."""
+        answer, features = self._answered(fitting)
         for view in range(1, self._views):
-            answer += self._unstained(turned(fitting, view))
-        return answer / np.float32(self._views)
+            answer += self._answered(turned(fitting, view))[0]
+        return answer / np.float32(self._views), features
 
     def _unstained(self, fitting: Array) -> Array:
         """logits() of tiles that fit already, whose stain is left alone, in the one view they come in."""
+        return self._answered(fitting)[0]
+
+    def _answered(self, fitting: Array) -> tuple[Array, Optional[Array]]:
+        """_unstained(), and the features (n, d) before the last layer; None where there is no such layer."""
         if not len(fitting):
-            return np.empty((0, len(self.classes)), np.float32)
+            return np.empty((0, len(self.classes)), np.float32), None
         answers = []
         for start in range(0, len(fitting), 32):
             batch = np.ascontiguousarray(fitting[start : start + 32].transpose(0, 3, 1, 2), dtype=np.float32)
             if self._session is not None:
-                answers.append(self._session.run(None, {"pixels": batch})[0])
+                answers.append(self._session.run(None, {"pixels": batch}))
             else:
                 import torch
 
                 with torch.inference_mode():
-                    answers.append(self._torch()(torch.from_numpy(batch).to(self._device)).float().cpu().numpy())
-        return np.concatenate(answers)
+                    found = features_of(self._torch(), torch.from_numpy(batch).to(self._device))
+                    answers.append([part.float().cpu().numpy() for part in found])
+        parts = [np.concatenate(part) for part in zip(*answers)]
+        return parts[0], parts[1] if len(parts) > 1 else None
 
     def probabilities(self, pixels: Array) -> Array:
         """Calibrated probabilities of tiles.
@@ -173,16 +185,39 @@ class SlideModel:
         -------
         float32 (n, 5) in the order of CLASSES; NaN outside the coverage
         """
-        scaled = self.logits(pixels).astype(np.float64) / self._temperature
+        return self._calibrated(self.logits(pixels))
+
+    def _calibrated(self, logits: Array) -> Array:
+        scaled = logits.astype(np.float64) / self._temperature
         raised = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         known = raised / raised.sum(axis=1, keepdims=True)
         answer = np.full((len(known), len(CLASSES)), np.nan, np.float32)
         answer[:, [CLASSES.index(name) for name in self.classes]] = known
         return answer
 
+    def features(self, pixels: Array) -> Array:
+        """float32 (n, d): what the network's last layer is given, of each tile as it comes.
+
+        Raises
+        ------
+        ModelUnavailable : the model has no such layer.
+        """
+        found = self._answered(self._fitting(pixels))[1]
+        if found is None:
+            raise ModelUnavailable("This slide model has no features before its last layer.", "Export it again.")
+        return found
+
     def answers(self, pixels: Array) -> Array:
         """The same as probabilities(): there are no columns of other classes."""
         return self.probabilities(pixels)
+
+    def answers_with_reliability(self, pixels: Array) -> Array:
+        """float32 (n, 6): answers(), and how like its training tiles each tile is, 0 to 1; NaN where not assessed."""
+        logits, features = self._judged(self._fitting(pixels))
+        like = np.full(len(logits), np.nan, np.float32)
+        if self._score is not None and features is not None:
+            like = self._score.reliability(features)
+        return np.concatenate([self._calibrated(logits), like[:, None]], axis=1)
 
     def maps(
         self, pixels: Array, methods: Sequence[str], target: str, contrast: Optional[str] = None
@@ -208,73 +243,3 @@ class SlideModel:
         from .xai_figures import said_of
 
         return said_of(self._bundle.folder, method)
-
-
-def slide_result(
-    slide_id: str, mpp: float, tile_px: tuple[float, float], origin_px: Array, answers: Array,
-    provenance: tuple[Provenance, ...], *, quality: Optional[Array] = None, other_classes: tuple[str, ...] = (),
-    notes: tuple[str, ...] = (),
-) -> PathologyResult:  # fmt: skip
-    """What the slide shows as a whole; the rule is at the top of this file.
-
-    Parameters
-    ----------
-    mpp : micrometres per pixel at which the model looked
-    tile_px : (width, height) of a tile in level-0 pixels
-    origin_px : int64 (n, 2)
-    answers : float32 (n, 5 + k): CLASSES, NaN outside the coverage, then ``other_classes``
-    provenance : of the tile model, first
-    quality : float32 (n,), 0 to 1, of each tile; None where nobody judged it. It is carried, not weighed
-    other_classes : k names of a model that has classes of its own
-    notes : of the model
-    """
-    known = provenance[0].coverage
-    tile_probabilities, others = answers[:, : len(CLASSES)], answers[:, len(CLASSES) :]
-
-    def answer(
-        probabilities: dict[str, Optional[float]], said: tuple[str, ...], abstention: Optional[Abstention]
-    ) -> PathologyResult:
-        return PathologyResult(
-            slide_id, mpp, tile_px, origin_px, tile_probabilities, probabilities, provenance, said + notes, abstention,
-            quality, other_classes, others if other_classes else None,
-        )  # fmt: skip
-
-    if not len(origin_px):
-        nothing = Abstention("No tissue was found on the slide.", "A slide or a region with H&E-stained tissue.")
-        return answer(dict.fromkeys(CLASSES), (), nothing)
-    counted = _counted(others, other_classes)
-    if not known:
-        foreign = Abstention(
-            "The slide model names classes of its own, which are not assigned to the five of this suite.",
-            "The model that ships, or the same one added again with --class THEIRS=OURS for each of its classes.",
-        )
-        return answer(dict.fromkeys(CLASSES), counted, foreign)
-    cancers = [name for name in known if name != "normal"]
-    p = {name: tile_probabilities[:, CLASSES.index(name)].astype(np.float64) for name in known}
-    suspicion = np.clip(sum(p[name] for name in cancers), 0.0, 1.0)
-    count = len(suspicion)
-    most = min(count, max(_SUSPICIOUS_LEAST, math.ceil(_SUSPICIOUS_SHARE * count)))
-    cancer = float(np.sort(suspicion)[-most:].mean())
-    weights = {name: float((suspicion * p[name]).sum()) for name in cancers}
-    total = sum(weights.values())
-    shares = {name: weight / total if total > 0 else 1 / len(cancers) for name, weight in weights.items()}
-    slide = {name: cancer * share for name, share in shares.items()}
-    if "normal" in known:
-        slide["normal"] = 1.0 - cancer
-    winners = np.array(list(p))[np.argmax(np.stack(list(p.values())), axis=0)]
-    about = [
-        f"{count} tiles; the model called {int((winners != 'normal').sum())} of them cancer.",
-        f"The slide's probability of cancer is the mean of its {most} most suspicious tiles.",
-        "Not assessed: " + ", ".join(c.replace("_", " ") for c in CLASSES if c not in known) + ".",
-    ]
-    return answer({name: slide.get(name) for name in CLASSES}, (*about, *counted), None)
-
-
-def _counted(others: Array, names: tuple[str, ...]) -> tuple[str, ...]:
-    """How many tiles look most like each of the model's own classes, the most frequent first."""
-    if not names:
-        return ()
-    if len(names) == 1:
-        return (f"Of {len(others)} tiles, {int((others[:, 0] >= 0.5).sum())} have {names[0]} at 0.5 or more.",)
-    counted = Counter(names[place] for place in others.argmax(axis=1)).most_common(12)
-    return (f"{len(others)} tiles by the model's own classes: {', '.join(f'{n} {c}' for n, c in counted)}.",)
