@@ -7,6 +7,7 @@ ece_by_chance()  what a perfectly calibrated model would show on as many cases
 spiegelhalter()  whether the probabilities of one class are off by more than chance
 brier()          squared error of one class; brier_multi() of all classes
 brier_parts()    Brier's score as reliability, resolution and uncertainty
+of_two_classes() all of it for one head, as a dict
 
 With few cases a plain calibration error is never near 0, however good the model: ece_debiased() takes that away. All
 take NaN-free arrays of the same length n and raise ValueError otherwise.
@@ -15,7 +16,7 @@ take NaN-free arrays of the same length n and raise ValueError otherwise.
 from __future__ import annotations
 
 import math
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -185,3 +186,22 @@ def brier_parts(y: Labels, probability: Labels, bins: Optional[int] = 10) -> tup
     weight = n / len(values)
     reliability, resolution = (weight * (mean - rate) ** 2).sum(), (weight * (rate - overall) ** 2).sum()
     return float(reliability), float(resolution), overall * (1 - overall)
+
+
+def of_two_classes(y: Labels, probability: Labels) -> dict[str, Any]:
+    """How well one head of two classes is calibrated: y (n,) 0 or 1, probability (n,) that it is 1.
+
+    Returns
+    -------
+    "n"; "ece" (winning class, 15 bins of equal width) with "ece_by_chance" (mean, lower, upper of a perfectly
+    calibrated head on these cases); "ece_debiased" (winning class, 15 bins of equally many); "ece_of_class" (10 such
+    bins); "brier" with its "brier_parts" (reliability, resolution, uncertainty); "spiegelhalter_p".
+    """
+    truth, values = paired(y, probability)
+    truth, both = truth.astype(int), np.stack([1 - values, values], axis=1)
+    return {
+        "n": len(truth), "ece": ece(truth, both), "ece_by_chance": list(ece_by_chance(both)),
+        "ece_debiased": ece_debiased(both.argmax(axis=1) == truth, both.max(axis=1)),
+        "ece_of_class": ece_of_mass(truth, values), "brier": brier(truth, values),
+        "brier_parts": list(brier_parts(truth, values)), "spiegelhalter_p": spiegelhalter(truth, values)[1],
+    }  # fmt: skip

@@ -100,6 +100,21 @@ trained on these nodules.
 {_rows(crossed, names)}
 
 Over these folds the model {_verdict(crossed["over_area"])}.
+{_of_calibration(crossed.get("calibration"))}"""
+
+
+def _of_calibration(found: Any) -> str:
+    if found is None:
+        return ""
+    mean, low, high = found["ece_by_chance"]
+    reliability, resolution, uncertainty = found["brier_parts"]
+    sign = "no sign" if found["ece"] <= high and found["spiegelhalter_p"] >= 0.05 else "a sign"
+    return f"""
+**Calibration**, of the {found["n"]} nodules of these folds, the weights of the two models fitted on the other folds:
+expected calibration error {found["ece"]:.3f} (winning class, 15 bins of equal width), {found["ece_debiased"]:.3f}
+debiased (bins of equal mass). A perfectly calibrated model would show {mean:.3f} ({low:.3f} to {high:.3f}) on as many.
+Brier score {found["brier"]:.3f}: reliability {reliability:.4f}, resolution {resolution:.4f}, uncertainty
+{uncertainty:.4f}. Spiegelhalter's test p = {found["spiegelhalter_p"]:.3f}: {sign} of miscalibration.
 """
 
 

@@ -2,7 +2,7 @@
 
 discrimination     accuracy(), macro_f1(), sensitivity(), specificity(), auroc(), macro_auroc(), delong(), delong_ci()
 calibration_error  ece(), ece_of_mass(), ece_debiased(), ece_by_chance(), spiegelhalter(), brier(), brier_multi(),
-                   brier_parts()
+                   brier_parts(), of_two_classes()
 intervals          bootstrap_ci(), bca_ci(), wilson_ci()
 
 Whether one method is better than another on the same cases: paired_tests. At which threshold: operating_points.
@@ -18,6 +18,7 @@ from .calibration_error import (
     ece_by_chance,
     ece_debiased,
     ece_of_mass,
+    of_two_classes,
     spiegelhalter,
 )
 from .discrimination import (
@@ -35,6 +36,6 @@ from .intervals import bca_ci, bootstrap_ci, wilson_ci
 
 __all__ = [
     "Labels", "accuracy", "auroc", "bca_ci", "bootstrap_ci", "brier", "brier_multi", "brier_parts", "delong",
-    "delong_ci", "ece", "ece_by_chance", "ece_debiased", "ece_of_mass", "macro_auroc", "macro_f1", "sensitivity",
-    "specificity", "spiegelhalter", "wilson_ci",
+    "delong_ci", "ece", "ece_by_chance", "ece_debiased", "ece_of_mass", "macro_auroc", "macro_f1", "of_two_classes",
+    "sensitivity", "specificity", "spiegelhalter", "wilson_ci",
 ]  # fmt: skip

@@ -109,6 +109,20 @@ def test_spiegelhalter_by_hand_and_by_how_often_it_is_wrong() -> None:
     assert statistics.spiegelhalter([1, 0], [1.0, 0.5]) == (0.0, 1.0)
 
 
+def test_a_head_of_two_classes_in_one() -> None:
+    rng = np.random.default_rng(3)
+    p = rng.random(120)
+    y = rng.random(120) < p
+    both = np.stack([1 - p, p], 1)
+    found = statistics.of_two_classes(y, p)
+    assert found["n"] == 120 and found["ece"] == statistics.ece(y.astype(int), both)
+    assert found["ece_by_chance"] == list(statistics.ece_by_chance(both))
+    assert found["ece_debiased"] == statistics.ece_debiased((p > 0.5) == y, np.maximum(p, 1 - p))
+    assert found["brier"] == statistics.brier(y, p) and found["ece_of_class"] == statistics.ece_of_mass(y, p)
+    assert found["brier_parts"] == list(statistics.brier_parts(y, p))
+    assert found["spiegelhalter_p"] == statistics.spiegelhalter(y, p)[1]
+
+
 @pytest.mark.parametrize("name", ["ece_debiased", "brier_multi", "brier_parts", "spiegelhalter"])
 def test_refuses_what_has_no_answer(name) -> None:
     of = getattr(statistics, name)
