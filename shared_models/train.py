@@ -30,6 +30,9 @@ TASKS = {
     "ct_malignancy": "train_malignancy",
     "clinical": "train_clinical",
 }
+# The same task by a program of others: its own name in records, so that the two are not mixed up.
+BACKENDS = {"nnunet": {"ct_nodule": ("ct_nodule_nnunet", "nnunet_run")}}
+_MODULES = {**TASKS, **{name: module for tasks in BACKENDS.values() for name, module in tasks.values()}}
 _EXAMPLES = """\
 examples:
   lungxai train he_tiles --data ../shared/data --out out/slide
@@ -39,6 +42,7 @@ examples:
   lungxai train ct_nodule --data ../shared/data --out out/ct --processes 4     four GPUs, or processes on a CPU
   torchrun --nnodes 2 --nproc-per-node 4 -m shared_models.command_line train ...            several machines
   lungxai train clinical --data ../shared/data --out out/clinical
+  lungxai train ct_nodule --backend nnunet --data ../shared/data --out out/nnunet           nnU-Net v2, if installed
 
 OUT holds last.pt (to go on from), best.pt (weights of the best epoch on the validation split), result.json (commit,
 command, seed, settings, every epoch) and curves.png. Ctrl-C stops after the current step and keeps a checkpoint. The
@@ -62,6 +66,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--epochs", type=int, metavar="N", help="at most so many (default: the recipe's)")
     parser.add_argument("--patience", type=int, metavar="N", help="end after N epochs without a better score")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="default 1")
+    parser.add_argument("--backend", choices=list(BACKENDS), help="of ct_nodule: nnU-Net v2 (extra [nnunet])")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE",
                         help="a setting of the recipe; may be repeated; --show lists them")  # fmt: skip
     parser.add_argument("--show", action="store_true", help="print the recipe's settings, and train nothing")
@@ -76,14 +81,18 @@ def register(subparsers: Any) -> None:
 
 
 def _run(given: argparse.Namespace) -> int:
-    settings = {}
+    settings, task = {}, given.task
+    if given.backend:
+        if task not in BACKENDS[given.backend]:
+            raise InvalidInput(f"{given.backend} does not train {task}.", "Leave out --backend.")
+        task = BACKENDS[given.backend][task][0]
     for text in given.settings:
         name, sign, value = text.partition("=")
         if not sign:
             raise InvalidInput(f"--set {text!r:.60} is not NAME=VALUE.", "Write it as --set rate=0.001.")
         settings[name.strip()] = value.strip()
     if given.show:
-        print(json.dumps(dataclasses.asdict(shown(given.task, settings)), indent=1))
+        print(json.dumps(dataclasses.asdict(shown(task, settings)), indent=1))
         return 0
     if given.data is None or given.out is None:
         raise InvalidInput("A training needs data and a folder of its own.", "Give --data ROOT and --out DIR.")
@@ -92,7 +101,7 @@ def _run(given: argparse.Namespace) -> int:
         if value is not None and value < least:
             raise InvalidInput(f"--{name} {value} is too small.", f"Give {least} or more.")
     run(TrainRequest(
-        given.task, given.data, given.out, given.models, given.seed, given.epochs, given.patience, given.precision,
+        task, given.data, given.out, given.models, given.seed, given.epochs, given.patience, given.precision,
         given.device, given.processes, given.threads, given.checkpoint_minutes, given.limit, settings,
         resume=given.resume, restart=given.restart,
     ))  # fmt: skip
@@ -102,7 +111,7 @@ def _run(given: argparse.Namespace) -> int:
 
 def command_of(request: TrainRequest) -> str:
     """The command that repeats a training from its beginning."""
-    words = ["lungxai", "train", request.task, "--data", str(request.data), "--out", str(request.out)]
+    words = ["lungxai", "train", *_words(request.task), "--data", str(request.data), "--out", str(request.out)]
     if request.models != MODELS_ROOT:
         words += ["--models", str(request.models)]
     words += ["--seed", str(request.seed)]
@@ -115,9 +124,17 @@ def command_of(request: TrainRequest) -> str:
     return shlex.join(words)
 
 
+def _words(task: str) -> list[str]:
+    for backend, tasks in BACKENDS.items():
+        for name, (own, _) in tasks.items():
+            if own == task:
+                return [name, "--backend", backend]
+    return [task]
+
+
 def _module(task: str) -> Any:
     try:
-        return importlib.import_module(f".{TASKS[task]}", __package__)
+        return importlib.import_module(f".{_MODULES[task]}", __package__)
     except ImportError as fault:
         raise ModelUnavailable(
             f"{fault.name} is not installed, which training needs.", "pip install 'lungxai[train]'"
