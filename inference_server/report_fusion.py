@@ -10,6 +10,7 @@ from typing import Any, Optional, Union
 
 from shared_models.contract.colours import CLASS_LABELS
 from shared_models.contract.fusion_result import PART_LABELS, FusionResult, LeftOut
+from shared_models.contract.fusion_words import reliability_words, set_words
 from shared_models.contract.values import CLASSES, ClinicalFields
 
 from .report_charts import contribution_chart, field_chart, percent, probability_chart
@@ -40,6 +41,7 @@ def fusion_values(fusion: FusionResult, clinical: Optional[ClinicalFields]) -> d
     return {
         "result": fusion,
         "headline": None if best is None else f"{CLASS_LABELS[best]}, {percent(assessed[best])}",
+        "certainty": [words for words in (set_words(fusion), *reliability_words(fusion)) if words],
         "chart": probability_chart(fusion.probabilities, "Fused probabilities", "fused"),
         "contributions": contribution_chart(fusion.contributions),
         "fields": field_chart(fusion.field_contributions, given),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS
 from shared_models.contract.errors import LungXAIError
 from shared_models.contract.fusion_result import MODALITIES, PART_LABELS, FusionResult
+from shared_models.contract.fusion_words import reliability_words, set_words
 from shared_models.contract.values import CLASSES
 
 from . import clinical_form, jobs, record
@@ -227,5 +228,6 @@ def _in_words(fusion: FusionResult) -> str:
         lines.append(tr("{share} is left to the classes that nothing assessed.").format(share=share))
     if fusion.abstention is not None:
         lines.append(f"{fusion.abstention.reason} {fusion.abstention.what_would_help}")
+    lines += [set_words(fusion), *reliability_words(fusion)]
     lines += what_decides(fusion)
     return "\n".join(line for line in lines if line)

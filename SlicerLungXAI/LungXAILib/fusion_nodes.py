@@ -19,6 +19,7 @@ from typing import Any
 
 from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, NOT_ASSESSED, RGB
 from shared_models.contract.fusion_result import MODALITIES, PART_LABELS, FusionResult, LeftOut
+from shared_models.contract.fusion_words import reliability_words, set_words
 from shared_models.contract.values import CLASSES
 
 from .colours import rgb
@@ -49,6 +50,9 @@ def fusion_table(logics: SceneLogics, fusion: FusionResult, name: str) -> Any:
     rows.append((tr("Not assessed by any modality"), probability(fusion.not_assessed_mass)))
     rows.append((tr("Weight"), "", "", *weights))
     rows.append((tr("Agreement"), fusion.agreement))
+    if fusion.conformal_set:
+        rows.append((tr("Likely classes"), set_words(fusion)))
+    rows += [(tr("Reliability"), words) for words in reliability_words(fusion)]
     if fusion.abstention is not None:
         rows.append((tr("No answer"), f"{fusion.abstention.reason} {fusion.abstention.what_would_help}"))
     rows += [(tr("Without: {part}").format(part=part), words) for part, words in left_out(fusion)]

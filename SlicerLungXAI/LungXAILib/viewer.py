@@ -15,6 +15,7 @@ from typing import Any, Optional
 from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, RGB, heat_colour
 from shared_models.contract.errors import InvalidInput
 from shared_models.contract.fusion_result import MODALITIES, PART_LABELS, FusionResult
+from shared_models.contract.fusion_words import reliability_words, set_words
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Nodule, Probabilities
 from shared_models.contract.values import CLASSES
@@ -126,7 +127,7 @@ class Viewer:
         said = fusion.abstention
         return {
             "bars": bars,
-            "agreement": fusion.agreement,
+            "agreement": " ".join(w for w in (fusion.agreement, set_words(fusion), *reliability_words(fusion)) if w),
             "abstention": "" if said is None else f"{said.reason} {said.what_would_help}".strip(),
             "modalities": [_modality(fusion, name, top) for name in MODALITIES] + _fields(fusion, top),
             "decides": what_decides(fusion),
