@@ -32,6 +32,7 @@ TASKS = {
     "ct_malignancy": "evaluate_ct:evaluate_ct_malignancy",
     "ct_series": "evaluate_ct:evaluate_ct_series",
     "clinical": "evaluate_clinical:evaluate_clinical",
+    "fusion": "evaluate_fusion:evaluate_fusion",
     "xai": "evaluate_xai:evaluate_xai",
 }
 CASES = {

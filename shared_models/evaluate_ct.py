@@ -46,7 +46,7 @@ def dice(found: Array, truth: Array) -> float:
 
 
 def _dice_summary(cases: Cases) -> dict[str, Any]:
-    values, plain, groups = cases.values["dice"], cases.rivals["threshold at the point"], cases.groups
+    values, plain, groups = cases.values["Dice"], cases.rivals["threshold at the point"], cases.groups
     return {
         "n": len(values),
         "patients": len(set(groups.tolist())),
@@ -137,7 +137,7 @@ def overlap_cases(kind: str, data_root: Path, split: str, models_root: Path) -> 
         return None
     return Cases(
         f"ct_{kind}", split, "nodule", "patient", np.array(ids), np.array(groups), (), np.empty(0, int),
-        np.empty((len(ids), 0)), {"dice": np.array(scores)}, {"threshold at the point": np.array(plain)},
+        np.empty((len(ids), 0)), {"Dice": np.array(scores)}, {"threshold at the point": np.array(plain)},
         _columns(strata), tuple(exclusions),
         notes=("Against one reader's outline, not a consensus; segmented from a point at the nodule's centre.",),
     )  # fmt: skip

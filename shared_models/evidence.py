@@ -16,19 +16,19 @@ import csv
 import datetime
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from .contract.errors import InvalidInput, ServerError
 from .evidence_cases import Cases, of_task, replaced
-from .evidence_figures import Figure, curves_figure, figures_of
+from .evidence_curves import of_result
+from .evidence_figures import Figure, figures_of
 from .evidence_measures import measured, plain
 from .evidence_tests import corrected, tests_of
 
 RUN, RESULT, PAGE = "run.json", "evidence.json", "index.html"
 NOTICE = "Research use only, not a diagnosis."
-_KEPT = ("text", "tables", "curves", "note", "synthetic", "title")
 
 
 def parts_of(name: str, found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -81,8 +81,7 @@ def written(folder: Path) -> Path:
             section["pictures"] = figures_of(cases, section["figures"])
             tests += tests_of(cases, tuning)
             excluded += [{"task": name, "case": one.case, "reason": one.reason} for one in cases.exclusions]
-        for place, curve in enumerate(own.get("curves", ())):
-            section["pictures"].append(curves_figure(f"curve{place + 1}", curve))
+        section["pictures"] += of_result(own)
         sections.append(section)
     tests = corrected(tests)
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
@@ -119,7 +118,7 @@ def _files(folder: Path, result: dict[str, Any], sections: list[dict[str, Any]],
     _table(folder / "confusion.csv", _confusion_rows(figures), about)
     _table(folder / "tests.csv", [{**t, "ci95": None, "low": t["ci95"][0], "high": t["ci95"][1]}
                                   for t in result["tests"]], about)  # fmt: skip
-    _table(folder / "exclusions.csv", excluded, about)
+    _table(folder / "exclusions.csv", excluded, about, ("task", "case", "reason"))
     with replaced(folder / PAGE) as file:
         file.write(page(result, sections))
 
@@ -130,11 +129,11 @@ def _picture(path: Path, figure: Figure) -> None:
     part.replace(path)
 
 
-def _table(path: Path, rows: Any, about: Mapping[str, str]) -> None:
-    """CSV: the rows' own columns, then what every table says of itself."""
+def _table(path: Path, rows: Any, about: Mapping[str, str], columns: Sequence[str] = ()) -> None:
+    """CSV: the rows' own columns (``columns`` where there may be no row), then what every table says of itself."""
     every = [{**{k: v for k, v in row.items() if k != "ci95"}, **about} for row in rows]
     with replaced(path) as file:
-        writer = csv.DictWriter(file, every[0] if every else about, lineterminator="\n")
+        writer = csv.DictWriter(file, list(every[0] if every else (*columns, *about)), lineterminator="\n")
         writer.writeheader()
         writer.writerows(every)
 

@@ -1,7 +1,7 @@
 """Pictures of the evidence page, as SVG with text that stays text.
 
 figures_of()    every picture of one task: Figure(name, title, alt, svg)
-curves_figure() curves that a task hands over itself, with bands
+Drawing         one picture; what other pictures are drawn with
 
 Colours are Okabe and Ito's, and lines differ in their dashes too, so that they are told apart in grey. The same figures
 give the same bytes.
@@ -10,7 +10,7 @@ give the same bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from .evidence_cases import Cases
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-_GREY = "#666666"
+GREY = "#666666"
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "lungxai", "font.family": "sans-serif", "font.size": 9,
     "font.sans-serif": ["DejaVu Sans"], "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -32,12 +32,15 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Figure:
-    """``alt`` says in words what the picture shows; ``svg`` is the file."""
+    """``alt`` says in words what the picture shows; ``svg`` is the file. ``counted`` and ``synthetic`` say of what cases
+    it is, where those are not the task's."""
 
     name: str
     title: str
     alt: str
     svg: bytes
+    counted: str = ""
+    synthetic: str = ""
 
 
 def said(name: str) -> str:
@@ -51,13 +54,13 @@ def _colour(name: str, place: int) -> str:
     return "#8a7a00" if name == "small_cell" else PALETTE[place % len(PALETTE)]
 
 
-class _Drawing:
+class Drawing:
     """One picture: ``axes`` to draw on inside ``with``, ``svg`` after it."""
 
     def __init__(self, width: float, height: float, columns: int = 1) -> None:
         self._size, self._columns = (width, height), columns
 
-    def __enter__(self) -> _Drawing:
+    def __enter__(self) -> Drawing:
         import matplotlib
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure as Sheet
@@ -95,7 +98,7 @@ def _confusion(cases: Cases, figures: Mapping[str, Any]) -> Figure:
     share = counts / np.maximum(rows, 1)
     names = [said(name) for name in cases.classes]
     k = len(names)
-    with _Drawing(2.6 + 0.95 * k, 1.6 + 0.62 * k) as drawing:
+    with Drawing(2.6 + 0.95 * k, 1.6 + 0.62 * k) as drawing:
         axes = drawing.axes
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1.25)
         for i in range(k):
@@ -130,9 +133,9 @@ def _roc(cases: Cases, figures: Mapping[str, Any]) -> Any:
     if not shown:
         return None
     told = []
-    with _Drawing(4.6, 4.2) as drawing:
+    with Drawing(4.6, 4.2) as drawing:
         axes = drawing.axes
-        axes.plot([0, 1], [0, 1], color=_GREY, lw=0.8, ls=":")
+        axes.plot([0, 1], [0, 1], color="#aaaaaa", lw=0.8)
         for place, name in enumerate(shown):
             c = cases.classes.index(name)
             area = figures["per_class"][name]["auroc"]["value"]
@@ -155,13 +158,13 @@ def _roc(cases: Cases, figures: Mapping[str, Any]) -> Any:
 def _reliability(cases: Cases, figures: Mapping[str, Any]) -> Figure:
     shown = figures["calibration"]
     told = []
-    with _Drawing(2.65 * len(shown) + 0.3, 2.9, len(shown)) as drawing:
+    with Drawing(2.65 * len(shown) + 0.4, 3.35, len(shown)) as drawing:
         for axes, (place, (name, one)) in zip(drawing.each, enumerate(shown.items())):
             bins = one["bins"]
             x, y = [b["mean_confidence"] for b in bins], [b["rate"] for b in bins]
             low, high = ([b["ci95"][side] for b in bins] for side in (0, 1))
             colour = "#000000" if name == "winning class" else _colour(name, place)
-            axes.plot([0, 1], [0, 1], color=_GREY, lw=0.8, ls=":")
+            axes.plot([0, 1], [0, 1], color="#aaaaaa", lw=0.8)
             axes.vlines(x, low, high, color=colour, lw=1)
             axes.plot(x, y, "o", ms=4, color=colour, mec="white", mew=0.4)
             error = one["ece_debiased"]["value"]
@@ -181,11 +184,11 @@ def _decision(cases: Cases, figures: Mapping[str, Any]) -> Any:
         return None
     from .evidence_measures import THRESHOLDS
 
-    with _Drawing(2.9 * len(figures["decision"]) + 0.4, 2.9, len(figures["decision"])) as drawing:
+    with Drawing(2.9 * len(figures["decision"]) + 0.4, 2.9, len(figures["decision"])) as drawing:
         for axes, (place, (name, curve)) in zip(drawing.each, enumerate(figures["decision"].items())):
             most = max(float(np.mean(cases.labels == cases.classes.index(name))), 0.01)
             axes.plot(THRESHOLDS, curve["model"], color=_colour(name, place), label="the model")
-            axes.plot(THRESHOLDS, curve["treat_all"], color=_GREY, ls=DASHES[1], label="act on all")
+            axes.plot(THRESHOLDS, curve["treat_all"], color=GREY, ls=DASHES[1], label="act on all")
             axes.plot(THRESHOLDS, curve["treat_none"], color="#000000", lw=0.9, ls=DASHES[2], label="act on none")
             axes.set(xlim=(0, 1), ylim=(-0.15 * most, 1.08 * most), xlabel="threshold probability", title=said(name))
             axes.title.set_fontsize(9)
@@ -206,7 +209,7 @@ def _above(curve: Mapping[str, Any]) -> int:
 def _risk(figures: Mapping[str, Any]) -> Figure:
     curve = figures["risk_coverage"]
     whole = float(curve["risk"][-1])
-    with _Drawing(4.2, 2.9) as drawing:
+    with Drawing(4.2, 2.9) as drawing:
         drawing.axes.step(curve["coverage"], curve["risk"], where="post", color=PALETTE[0])
         drawing.axes.set(xlim=(0, 1.01), ylim=(-0.002, max(0.02, 1.1 * float(max(curve["risk"])))),
                          xlabel="share of cases that are answered, the surest first",
@@ -226,14 +229,14 @@ def _subgroups(cases: Cases, figures: Mapping[str, Any]) -> Any:
     if not rows:
         return None
     main, whole = next(iter(figures["measures"].items()))
-    with _Drawing(6.2, 0.75 + 0.2 * len(rows)) as drawing:
+    with Drawing(6.2, 0.75 + 0.2 * len(rows)) as drawing:
         axes = drawing.axes
         for y, (_, (_, one)) in enumerate(rows):
             axes.plot(one["ci95"], [y, y], color=PALETTE[0], lw=1.4)
             axes.plot(one["value"], y, "s", ms=4.5, color=PALETTE[0])
-        axes.axvline(whole["value"], color=_GREY, lw=0.9, ls=":")
+        axes.axvline(whole["value"], color=GREY, lw=0.9, ls=":")
         axes.set_yticks(range(len(rows)), [label for label, _ in rows])
-        least = min(min(one["ci95"][0] for _, (_, one) in rows), whole["value"])
+        least = np.nanmin([whole["value"], *(v for _, (_, one) in rows for v in (one["ci95"][0], one["value"]))])
         axes.set(xlabel=f"{main}; dotted: all cases", ylim=(len(rows) - 0.5, -0.5), xlim=(max(0, least - 0.03), 1.01))
     told = "; ".join(f"{label} {one['value']:.3f}" for label, (_, one) in rows)
     return Figure("subgroups", f"Subgroups: {main} with 95 % intervals", f"{main} by subgroup. {told}.", drawing.svg)
@@ -243,7 +246,7 @@ def _overlap(cases: Cases) -> Figure:
     (name, dice), *_ = cases.values.items()
     names, columns = ["the model", *cases.rivals], [dice, *cases.rivals.values()]
     edges = np.linspace(0, 1, 21)
-    with _Drawing(4.6, 2.9) as drawing:
+    with Drawing(4.6, 2.9) as drawing:
         for place, (label, column) in enumerate(zip(names, columns)):
             drawing.axes.stairs(np.histogram(column, edges)[0], edges, fill=place == 0, color=PALETTE[place],
                                 ls=DASHES[place % len(DASHES)] if place else "-", lw=1.4, label=label)  # fmt: skip
@@ -251,24 +254,3 @@ def _overlap(cases: Cases) -> Figure:
         drawing.axes.legend(loc="upper left")
     told = "; ".join(f"{label}: median {float(np.median(column)):.3f}" for label, column in zip(names, columns))
     return Figure("overlap", f"How the {name} of single {cases.unit}s spreads", f"Histogram. {told}.", drawing.svg)
-
-
-def curves_figure(name: str, curve: Mapping[str, Any]) -> Figure:
-    """Lines over x with bands: {"title", "x", "x_label", "y_label", "lines": name -> {"y", "low", "high"}}."""
-    lines: Mapping[str, Mapping[str, Sequence[float]]] = curve["lines"]
-    x = curve["x"]
-    places = x if all(isinstance(v, (int, float)) for v in x) else list(range(len(x)))
-    with _Drawing(4.6, 3.0) as drawing:
-        for place, (label, line) in enumerate(lines.items()):
-            colour, dash = PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)]
-            y = [np.nan if v is None else v for v in line["y"]]
-            drawing.axes.plot(places, y, color=colour, ls=dash, marker="o", ms=3, label=label)
-            if "low" in line and "high" in line:
-                low, high = ([np.nan if v is None else v for v in line[side]] for side in ("low", "high"))
-                drawing.axes.fill_between(places, low, high, color=colour, alpha=0.13, lw=0)
-        if places is not x:
-            drawing.axes.set_xticks(places, [str(v) for v in x])
-        drawing.axes.set(xlabel=curve.get("x_label", ""), ylabel=curve.get("y_label", ""))
-        drawing.axes.legend()
-    told = "; ".join(f"{label} from {line['y'][0]} to {line['y'][-1]}" for label, line in lines.items())
-    return Figure(name, str(curve.get("title", name)), f"{curve.get('title', name)}. {told}.", drawing.svg)

@@ -16,7 +16,9 @@ plain()         the same as strict JSON: NaN and infinity become null
 "exclusions"        reason -> how many
 
 Intervals are BCa by bootstrap over whole groups (Efron 1987). Where every resample gives the same value (no error was
-made) such an interval says nothing, and Wilson's of the groups stands in its place: groups without an error of all.
+made) such an interval says nothing: of a share, Wilson's of the groups stands in its place, groups without an error of
+all; of anything else there is none. A
+calibration error has no interval; beside it stands what a perfectly calibrated model stays below.
 """
 
 from __future__ import annotations
@@ -41,9 +43,11 @@ from .statistics import (
     brier_parts,
     delong_ci,
     ece,
+    ece_by_chance,
     ece_debiased,
     macro_auroc,
     macro_f1,
+    spiegelhalter,
     wilson_ci,
 )
 
@@ -75,13 +79,16 @@ def plain(value: Any) -> Any:
 def measure(of: Callable[[Array], float], groups: Array) -> dict[str, Any]:
     """{"value", "ci95", "interval"} of a statistic of an index array."""
     low, high = bca_ci(of, groups, n=RESAMPLES)
-    return {"value": float(of(np.arange(len(groups)))), "ci95": [low, high], "interval": "BCa over groups"}
+    said = "BCa over groups"
+    if low == high:
+        low, high, said = math.nan, math.nan, "none: every resample gives the same"
+    return {"value": float(of(np.arange(len(groups)))), "ci95": [low, high], "interval": said}
 
 
 def share(right: Array, groups: Array) -> dict[str, Any]:
     """measure() of the mean of ``right``, bool (n,); Wilson's interval over groups where nothing varies."""
     found = measure(lambda i: float(right[i].mean()), groups)
-    if found["ci95"][0] == found["ci95"][1] or len(set(groups.tolist())) == 1:
+    if math.isnan(found["ci95"][0]):
         _, place = np.unique(groups, return_inverse=True)
         clean = np.bincount(place, weights=~right) == 0
         found["ci95"] = list(wilson_ci(int(clean.sum()), len(clean)))
@@ -188,17 +195,31 @@ def _calibration(cases: Cases) -> dict[str, Any]:
     def one(y: Array, confidence: Array) -> dict[str, Any]:
         parts = dict(zip(("reliability", "resolution", "uncertainty"), brier_parts(y, confidence, _BINS)))
         return {
-            "ece_debiased": measure(lambda i: ece_debiased(y[i], confidence[i]), cases.groups),
+            "ece_debiased": {"value": ece_debiased(y, confidence), "ci95": [0.0, _of_perfect(confidence)],
+                             "interval": "of a perfectly calibrated model on these cases"},
             "brier": measure(lambda i: brier(y[i], confidence[i]), cases.groups), "brier_parts": parts,
+            "spiegelhalter_p": spiegelhalter(y, confidence)[1],
             "bins": [vars(b) for b in reliability(y, confidence, _BINS)],
         }  # fmt: skip
 
     return {
         "winning class": {
-            **one(right, sure), "ece_equal_width": float(ece(labels, p)), "brier_all_classes": brier_multi(labels, p),
+            **one(right, sure), "brier_all_classes": brier_multi(labels, p), "ece_equal_width": float(ece(labels, p)),
+            "ece_equal_width_by_chance": dict(zip(("mean", "low", "high"), ece_by_chance(p))),
         },
         **{name: one(labels == c, p[:, c]) for c, name in _positives(cases)},
     }  # fmt: skip
+
+
+def _of_perfect(confidence: Array) -> float:
+    """What 95 % of perfectly calibrated models of this confidence stay below on so many independent cases.
+
+    Source: consistency resampling, Broecker and Smith 2007, doi 10.1175/WAF993.1. A bootstrap of a calibration error
+    is no interval of it: every resample has the error of the cases and that of the resampling.
+    """
+    rng = np.random.default_rng(0)
+    drawn = rng.random((RESAMPLES // 2, len(confidence))) < confidence
+    return float(np.quantile([ece_debiased(y, confidence) for y in drawn], 0.95))
 
 
 def _risk(cases: Cases) -> dict[str, Any]:

@@ -50,8 +50,8 @@ def _section(one: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any
     title = TITLES.get(name) or (f"{TITLES[base]}: {part.replace('_', ' ')}" if base in TITLES else name)
     return {
         "name": name, "title": own.get("title") or title, "figures": figures, "pictures": one["pictures"],
-        "note": own.get("note") or "", "tables": own.get("tables") or _explanations(own),
-        "synthetic": (figures or {}).get("synthetic") or own.get("synthetic") or "",
+        "note": own.get("note") or "", "tables": [*own.get("tables", ()), *_explanations(own), *ablations(own)],
+        "synthetic": (figures or {}).get("synthetic") or own.get("synthetic") or own.get("label") or "",
         "counted": figures["counted"] if figures else f"n {own.get('n', 'not stated')}",
         "plain": [] if figures else _plain_measures(own),
         "tests": [test for test in result["tests"] if test["task"] == name],
@@ -74,6 +74,34 @@ def _explanations(own: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for subject, of in (own.get("subjects") or {}).items()
     ]  # fmt: skip
+
+
+_ABLATION = (
+    "What", "Accuracy", "Macro F1", "Macro AUROC", "Log loss", "Answered", "Only the fusion right", "Only this right",
+    "p, McNemar", "p, Holm in its family", "p, over groups",
+)  # fmt: skip
+
+
+def ablations(own: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The ablation tables of the task "fusion", one a cohort; those of fusion_ablation.ablation()."""
+    found = []
+    for name, of in (own.get("cohorts") or {}).items():
+        counts, rows = of["accounting"], []
+        for what, m in of["rows"].items():
+            test = of["tests"].get(what, {})
+            rows.append([
+                f"{what} (the fusion)" if what == of["main"] else what, m["accuracy"], m["macro_f1"], m["auroc"],
+                m["nll"], m["answered"], test.get("only_fused"), test.get("only_other"), _p(test.get("p")),
+                _p(test.get("p_holm")), _p(test.get("p_by_group")),
+            ])  # fmt: skip
+        classes = ", ".join(f"{said(c)} {n}" for c, n in counts["classes"].items())
+        found.append({
+            "title": f"Ablation, {name}", "columns": _ABLATION, "rows": rows, "synthetic": of["label"],
+            "counted": f"{counts['cases']} cases of {counts['groups']} groups",
+            "note": f"{classes}. 95 % intervals in brackets. Holm's correction here is over the single modalities, and "
+            "over the other rows; in the section of all tests it is over the whole page.",
+        })  # fmt: skip
+    return found
 
 
 def _summary(section: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -125,7 +153,8 @@ def _share(count: int, row: Sequence[int]) -> str:
 def _cell(value: Any) -> str:
     """A cell of a table that a task hands over itself."""
     if isinstance(value, Mapping) and "value" in value:
-        return f"{_number(value['value'])} ({_interval(value.get('ci95'))})"
+        limits = _interval(value.get("ci95"))
+        return f"{_number(value['value'])} ({limits})" if limits else _number(value["value"])
     if isinstance(value, bool) or value is None:
         return "" if value is None else str(value).lower()
     return f"{value:.3f}" if isinstance(value, float) else str(value)
