@@ -5,13 +5,13 @@ area_under_risk()        its area: one figure of how well confidence tells right
 confidence_for_error()   the least confidence to answer at, so that the error among answers stays below a stated one
 answered()               what a threshold does on other cases
 
-Confidence is the probability of the winning class. Cases count as independent.
+Confidence is the probability of the winning class.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Union
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Threshold:
     """Answer at or above ``confidence``.
 
     On the cases that it was chosen on ``coverage`` are answered, ``risk`` of those are wrong; with probability ``sure``
-    no more than ``bound`` are wrong on new cases like them.
+    no more than ``bound`` are wrong on new cases like them (NaN both, where no bound was asked for).
     """
 
     confidence: float
@@ -74,7 +74,7 @@ class Threshold:
 
 
 def confidence_for_error(
-    right: Labels, confidence: Labels, error: float, sure: float = 0.95
+    right: Labels, confidence: Labels, error: float, sure: Optional[float] = 0.95, groups: Optional[Labels] = None
 ) -> Union[Threshold, Abstention]:
     """The threshold that answers most cases while the error among answers stays below ``error``.
 
@@ -82,46 +82,64 @@ def confidence_for_error(
     ----------
     right : (n,) 0 or 1, or bool; confidence : (n,), of held-out cases
     error : stated share of wrong answers, between 0 and 1
-    sure : probability with which the bound holds, over draws of the held-out cases
+    sure : probability with which the bound holds, over draws of the held-out cases. None: no bound, the error is that
+        of the held-out cases themselves, which is too good for new ones
+    groups : (n,), patients or source fields: answers count as many as there are groups among them, the least that
+        they can be worth. None: every case is independent
 
     Returns
     -------
-    Threshold; an Abstention where no threshold can promise that: for an error e and sure 0.95, more than 3 / e answers
+    Threshold; an Abstention where no threshold keeps the error: for an error e and sure 0.95, more than 3 / e answers
     without a mistake are needed.
 
     Source: Geifman and El-Yaniv 2017, arXiv:1705.08500: thresholds are tried by halving, each bounded by Clopper and
-    Pearson's limit at (1 - sure) / number of tries.
+    Pearson's limit at (1 - sure) / number of tries. Departs from it in: groups.
     """
-    from scipy.stats import beta
-
-    if not 0 < error < 1 or not 0 < sure < 1:
+    if not 0 < error < 1 or (sure is not None and not 0 < sure < 1):
         raise ValueError("The stated error and how sure it is lie between 0 and 1.")
     truth, values = _sides(right, confidence)
     curve = risk_coverage(truth, values)
+    if sure is None:
+        kept = np.flatnonzero(curve.risk <= error)
+        found = _threshold(curve, int(kept[-1]), float("nan"), float("nan")) if len(kept) else None
+    else:
+        names = np.arange(len(truth)) if groups is None else paired(truth, groups)[1]
+        found = _by_halving(curve, values, names, error, sure)
+    if found is None:
+        return Abstention(
+            f"No confidence keeps the error at {error:g} on {len(values)} held-out cases.",
+            "More held-out cases, a better model, or a larger stated error.",
+        )
+    return found
+
+
+def _threshold(curve: RiskCoverage, place: int, bound: float, sure: float) -> Threshold:
+    return Threshold(
+        float(curve.confidence[place]), float(curve.coverage[place]), float(curve.risk[place]), bound, sure
+    )  # fmt: skip
+
+
+def _by_halving(
+    curve: RiskCoverage, values: Array, names: Array, error: float, sure: float
+) -> Optional[Threshold]:
+    """The last threshold tried whose bound keeps the error."""
+    from scipy.stats import beta
+
     tries = max(1, int(np.ceil(np.log2(len(values)))))
-    count = np.round(curve.coverage * len(values)).astype(int)
     found = None
-    low, high = 0, len(count) - 1  # by coverage: the fewest answers, the most
+    low, high = 0, len(curve.risk) - 1  # by coverage: the fewest answers, the most
     for _ in range(tries):
         if low > high:
             break
         middle = (low + high + 1) // 2
-        wrong = round(curve.risk[middle] * count[middle])
-        bound = 1.0 if wrong >= count[middle] else float(
-            beta.ppf(1 - (1 - sure) / tries, wrong + 1, count[middle] - wrong)
-        )  # fmt: skip
+        count = len(np.unique(names[values >= curve.confidence[middle]]))
+        wrong = float(curve.risk[middle]) * count
+        bound = float(beta.ppf(1 - (1 - sure) / tries, wrong + 1, count - wrong)) if wrong < count else 1.0
         if bound <= error:
-            found = Threshold(
-                float(curve.confidence[middle]), float(curve.coverage[middle]), float(curve.risk[middle]), bound, sure
-            )
+            found = _threshold(curve, middle, bound, sure)
             low = middle + 1
         else:
             high = middle - 1
-    if found is None:
-        return Abstention(
-            f"No confidence promises an error of at most {error:g} on {len(values)} held-out cases.",
-            "More held-out cases, a better model, or a larger stated error.",
-        )
     return found
 
 

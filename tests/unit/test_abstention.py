@@ -54,6 +54,29 @@ def test_too_few_cases_promise_nothing() -> None:
     assert isinstance(confidence_for_error(np.zeros(500), np.linspace(0, 1, 500), 0.05), Abstention)
 
 
+def test_the_bound_is_clopper_and_pearsons() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    found = confidence_for_error(np.ones(256, bool), np.full(256, 0.9), 0.05)  # one threshold, eight tries allowed
+    theirs = stats.binomtest(0, 256, alternative="less").proportion_ci(1 - 0.05 / 8, method="exact").high
+    assert found.bound == pytest.approx(theirs) and found.coverage == 1
+
+
+def test_tiles_of_one_field_are_one_piece_of_evidence() -> None:
+    right, sure, fields = np.ones(256, bool), np.full(256, 0.9), np.repeat(np.arange(64), 4)
+    alone = confidence_for_error(right, sure, 0.05)
+    assert isinstance(alone, Threshold)
+    assert isinstance(confidence_for_error(right, sure, 0.05, groups=fields), Abstention)
+    assert confidence_for_error(right, sure, 0.2, groups=fields).bound > alone.bound
+    assert confidence_for_error(right, sure, 0.05, groups=np.arange(256)) == alone
+
+
+def test_without_a_bound_the_error_is_that_of_the_cases() -> None:
+    right, sure = [1, 1, 0, 1, 0], [0.9, 0.8, 0.7, 0.6, 0.5]
+    found = confidence_for_error(right, sure, 0.25, sure=None)
+    assert (found.confidence, found.coverage, found.risk) == (0.6, 0.8, 0.25) and np.isnan(found.bound)
+    assert isinstance(confidence_for_error([0, 1], [0.9, 0.8], 0.2, sure=None), Abstention)
+
+
 @pytest.mark.parametrize("call", [
     lambda: risk_coverage([], []),
     lambda: risk_coverage([1], [np.nan]),
