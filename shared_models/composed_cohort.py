@@ -31,7 +31,7 @@ from typing import Any, Optional
 import numpy as np
 
 from .contract.values import Array, ClinicalFields
-from .fusion_cases import PairedCase
+from .fusion_cases import FusionCase
 
 TYPES = ("adenocarcinoma", "squamous_cell")
 LABEL = "composed: CT, tile and clinical fields are of different people"
@@ -152,7 +152,7 @@ def degraded(pixels: Array, strength: str) -> Array:
     return np.stack(made) if made else pixels
 
 
-def without(cases: Sequence[PairedCase], share: float, seed: int = 0) -> list[PairedCase]:
+def without(cases: Sequence[FusionCase], share: float, seed: int = 0) -> list[FusionCase]:
     """Each modality of each case missing with probability ``share``; one that would have none keeps all it had.
 
     What is missing depends on the case's name and the seed alone, not on its class or its results.

@@ -23,7 +23,7 @@ from .ct_malignancy import largest_slice
 from .ct_nodules import prompt_of
 from .ct_search import outlined
 from .evaluate_ct import pointed_at, rated
-from .fusion_cases import PairedCase, answered
+from .fusion_cases import FusionCase, answered
 from .slide_data import FOLDER, TileSet, read_tiles
 from .slide_quality import LEAST_QUALITY, tile_quality
 
@@ -94,7 +94,7 @@ class Parts:
             self._seen.update({("pathology", strength, row): both for row, both in zip(part, found)})
         return [self._seen["pathology", strength, row] for row in rows]
 
-    def cases(self, made_of: Sequence[Drawn], strength: str = "none") -> list[PairedCase]:
+    def cases(self, made_of: Sequence[Drawn], strength: str = "none") -> list[FusionCase]:
         """The drawn cases with what the models say of their parts."""
         tissue = self.pathology([case.tile for case in made_of], strength)
         found = []
@@ -105,7 +105,7 @@ class Parts:
                 parts["clinical"] = str(self.patients.patients[case.patient])
             clinical = fields_of(case.patient, self.patients.fields)
             found.append(
-                PairedCase(
+                FusionCase(
                     case.case_id, case.group, case.label, radiology, pathology, clinical, raw_radiology,
                     raw_pathology, parts,
                 )
@@ -113,7 +113,7 @@ class Parts:
         return found
 
 
-def composed(parts: Parts, version: str, *, seed: int = 0, again: bool = False) -> list[PairedCase]:
+def composed(parts: Parts, version: str, *, seed: int = 0, again: bool = False) -> list[FusionCase]:
     """A version, of composed_cohort.VERSIONS, of the composed cohort of one split."""
     strength, share, borrowed = VERSIONS[version]
     cases = parts.cases(parts.drawn(seed, again=again, borrowed=borrowed), strength)
@@ -137,7 +137,8 @@ def radiology_on(
 def radiology_of(
     models: Any, hu: Array, mask: Array, pixel_mm: tuple[float, float], series_uid: str
 ) -> tuple[RadiologyResult, RadiologyResult]:
-    """Calibrated and raw, of one nodule on a slice (rows, columns); an abstention where nothing was outlined.
+    """Calibrated and raw, of one nodule on a slice (rows, columns); an abstention where nothing was outlined, and no
+    malignancy where the nodule is unlike the training nodules.
 
     Raw are the mean log odds of the model's two parts, before they were weighed on validation patients.
     """
@@ -146,9 +147,14 @@ def radiology_of(
         unseen = Abstention("No nodule was recognised.", "Point at it, or use a CT with thin slices.")
         empty = RadiologyResult(series_uid, (), None, nothing, models.provenance, abstention=unseen)
         return empty, empty
+    assessed = models.malignancy.assessed_slice(hu, mask, pixel_mm)
+    calibrated = RadiologyResult(
+        series_uid, (), assessed.malignancy, nothing, models.provenance, reliability=assessed.reliability
+    )
+    if assessed.malignancy is None:
+        return calibrated, calibrated
     found = models.malignancy.evidence(hu, mask, pixel_mm)
     raw = 0.5 + 0.5 * np.tanh((found.features + found.network) / 4)
-    calibrated = RadiologyResult(series_uid, (), models.malignancy.weighed(found), nothing, models.provenance)
     return calibrated, replace(calibrated, malignancy=float(raw))
 
 
@@ -157,7 +163,7 @@ def pathology_of(model: Any, pixels: Array, names: Sequence[str]) -> list[tuple[
 
     Raw is what the network says at temperature 1.
     """
-    from .slide_pipeline import slide_result
+    from .slide_result import slide_result
 
     quality = tile_quality(pixels, model.mpp)
     answers = answered(model, pixels)
@@ -179,7 +185,7 @@ def pathology_of(model: Any, pixels: Array, names: Sequence[str]) -> list[tuple[
     return found
 
 
-def accounting(cases: Sequence[PairedCase]) -> Mapping[str, Any]:
+def accounting(cases: Sequence[FusionCase]) -> Mapping[str, Any]:
     """How many cases and parts there are, by class and modality."""
     labels = [case.label for case in cases]
     return {

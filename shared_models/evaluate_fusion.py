@@ -23,7 +23,7 @@ from .composed_cohort import LABEL, STRENGTHS
 from .composed_parts import Parts, composed
 from .fusion_ablation import MAIN, ablation, answers, text
 from .fusion_baselines import Stacking
-from .fusion_cases import PairedCase, of_cohort
+from .fusion_cases import FusionCase, of_cohort
 from .fusion_weights import BUNDLE, WEIGHTS, FusionWeights, learned_in
 from .model_bundle import MODELS_ROOT, Bundle
 from .paired_tests import mcnemar
@@ -56,7 +56,7 @@ class _Models:
             self.stacking = Stacking.of_numbers(json.loads(bundle.path(WEIGHTS).read_text())["stacking"])
             self.classes = tuple(bundle.own["coverage"])
 
-    def stale(self, cases: Iterable[PairedCase]) -> tuple[str, ...]:
+    def stale(self, cases: Iterable[FusionCase]) -> tuple[str, ...]:
         """Modalities whose model is not the one that the learned weights were fitted to."""
         made_by: dict[str, set[str]] = {"clinical": {self.clinical.provenance.weights_sha256}}
         for case in cases:
@@ -67,7 +67,7 @@ class _Models:
             return ()
         return tuple(m for m, found in made_by.items() if self.learned.fitted_with.get(m) not in found)
 
-    def table(self, cases: list[PairedCase], label: str) -> dict[str, Any]:
+    def table(self, cases: list[FusionCase], label: str) -> dict[str, Any]:
         raw = self.raw_clinical if any(case.raw_pathology or case.raw_radiology for case in cases) else None
         found = ablation(cases, self.classes, self.clinical, self.learned, self.stacking, raw, label)
         stale = self.stale(cases)

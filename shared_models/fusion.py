@@ -26,9 +26,9 @@ from .contract.fusion_result import BASE, CLINICAL_FIELDS, MODALITIES, FusionRes
 from .contract.provenance import Provenance
 from .contract.results import PathologyResult, RadiologyResult
 from .contract.values import CLASSES, Abstention, ClinicalFields
-from .fusion_evidence import CANCERS, Evidence, confidence, of_classes, of_ct, pull, restricted
+from .fusion_evidence import CANCERS, Evidence, confidence, measures_of, of_classes, of_ct, pull, restricted
 from .fusion_evidence import EPSILON as EPSILON
-from .fusion_weights import FusionWeights, shipped
+from .fusion_weights import FusionWeights, prevalence_of, shipped
 from .shapley import shapley
 
 # Histology: SEER Cancer Statistics Review 1975-2010, table 15.28, histologically confirmed cases of 2006-2010,
@@ -44,7 +44,8 @@ PRIOR: dict[str, float] = {
 # of a nodule are not histology; clinical fields overlap with what the prior already holds.
 WEIGHTS: dict[str, float] = {"radiology": 0.5, "pathology": 1.0, "clinical": 0.5}
 UNCALIBRATED_FACTOR = 0.5
-# Share of malignant nodules that the malignancy model was calibrated on; pass its own where the card names one.
+# Share of malignant nodules that a malignancy model was calibrated on, where it is not known; the learned weights know
+# that of the model they were fitted to.
 MALIGNANCY_PREVALENCE = 0.5
 
 Learned = Union[FusionWeights, None, Literal["shipped"]]
@@ -81,6 +82,8 @@ class _Weighing:
         """Class to weight, over what ``evidence`` speaks of; and, where it was learned, what reliability leaves."""
         if modality in self.given:
             return dict.fromkeys(evidence.ratio, float(self.given[modality])), None
+        if self.reliability.get(modality) == 0:
+            return dict.fromkeys(evidence.ratio, 0.0), None
         measures = {**self.measures.get(modality, {}), "confidence": confidence(evidence.says)}
         if modality in self.reliability:
             measures["typicality"] = self.reliability[modality]
@@ -90,20 +93,6 @@ class _Weighing:
         trusted = bool(evidence.provenance) and all(p.calibrated for p in evidence.provenance)
         factor = (1.0 if trusted else UNCALIBRATED_FACTOR) * self.reliability.get(modality, 1.0)
         return dict.fromkeys(evidence.ratio, WEIGHTS[modality] * factor), None
-
-
-def measures_of(result: Union[RadiologyResult, PathologyResult, None]) -> dict[str, float]:
-    """What a result says of its own reliability, by fusion_weights.MEASURES."""
-    if result is None:
-        return {}
-    found = {}
-    quality = getattr(result, "tile_quality", None)
-    if quality is not None and len(quality):
-        found["quality"] = float(quality.mean())
-    typical = getattr(result, "reliability", None)
-    if typical is not None:
-        found["typicality"] = float(typical)
-    return found
 
 
 def _of_fields(answer: Union[Mapping[str, float], Abstention], model: ClinicalModelLike) -> Optional[Evidence]:
@@ -132,7 +121,9 @@ def _by_field(
     return {**shares, BASE: base}
 
 
-def _checked(weights: Optional[Mapping[str, float]], prior: Mapping[str, float], prevalence: float) -> dict[str, float]:
+def _checked(
+    weights: Optional[Mapping[str, float]], prior: Mapping[str, float], prevalence: Optional[float]
+) -> dict[str, float]:
     given = dict(weights or {})
     if not set(given) <= set(MODALITIES):
         raise InvalidInput("A weight names an unknown modality.", f"Known are: {', '.join(MODALITIES)}.")
@@ -141,7 +132,7 @@ def _checked(weights: Optional[Mapping[str, float]], prior: Mapping[str, float],
             raise InvalidInput("A weight is not a number from 0 to 100.", "Give 0 to leave a modality out.")
     if set(prior) != set(CLASSES) or not all(v > 0 for v in prior.values()) or abs(sum(prior.values()) - 1) > 1e-6:
         raise InvalidInput("The prior is not valid.", "Give every class more than 0, all together 1.")
-    if not 0 < prevalence < 1:
+    if prevalence is not None and not 0 < prevalence < 1:
         raise InvalidInput("The malignancy model's prevalence is not valid.", "Give a share between 0 and 1.")
     return given
 
@@ -166,7 +157,7 @@ def fuse(
     clinical_model: Optional[ClinicalModelLike] = None,
     weights: Optional[Mapping[str, float]] = None,
     prior: Mapping[str, float] = PRIOR,
-    malignancy_prevalence: float = MALIGNANCY_PREVALENCE,
+    malignancy_prevalence: Optional[float] = None,
     learned: Learned = "shipped",
     reliability: Optional[Mapping[str, float]] = None,
 ) -> FusionResult:
@@ -178,7 +169,8 @@ def fuse(
     clinical_model : None leaves the clinical fields out
     weights : modality to weight, 0 to 100, over the learned and the fixed ones; 0 leaves the modality out
     prior : class to probability before any evidence
-    malignancy_prevalence : share of malignant nodules in the data that calibrated the malignancy model
+    malignancy_prevalence : share of malignant nodules in the data that calibrated the malignancy model; None takes
+        that of the model that the learned weights were fitted to, and MALIGNANCY_PREVALENCE for any other
     learned : weights per modality and class; "shipped" takes those beside the models that ship, where there are such;
         None takes the fixed ones. They hold for the models they were fitted to; a modality of another model has its
         fixed weight
@@ -219,7 +211,7 @@ def fuse(
 
 def _weighing(
     radiology: Optional[RadiologyResult], pathology: Optional[PathologyResult],
-    weights: Optional[Mapping[str, float]], prior: Mapping[str, float], prevalence: float, learned: Learned,
+    weights: Optional[Mapping[str, float]], prior: Mapping[str, float], prevalence: Optional[float], learned: Learned,
     reliability: Optional[Mapping[str, float]],
 ) -> _Weighing:  # fmt: skip
     given, held = _checked(weights, prior, prevalence), _checked_reliability(reliability)
@@ -235,7 +227,7 @@ def pooled(
     clinical_model: Optional[ClinicalModelLike] = None,
     weights: Optional[Mapping[str, float]] = None,
     prior: Mapping[str, float] = PRIOR,
-    malignancy_prevalence: float = MALIGNANCY_PREVALENCE,
+    malignancy_prevalence: Optional[float] = None,
     learned: Learned = "shipped",
     reliability: Optional[Mapping[str, float]] = None,
 ) -> FusionResult:
@@ -243,7 +235,10 @@ def pooled(
     weigh = _weighing(radiology, pathology, weights, prior, malignancy_prevalence, learned, reliability)
     found: dict[str, Optional[Evidence]] = dict.fromkeys(MODALITIES)
     if radiology is not None and radiology.abstention is None:
-        found["radiology"] = of_ct(radiology, prior, malignancy_prevalence)
+        prevalence = malignancy_prevalence
+        if prevalence is None:
+            prevalence = prevalence_of(weigh.learned, radiology.provenance, MALIGNANCY_PREVALENCE)
+        found["radiology"] = of_ct(radiology, prior, prevalence)
     if pathology is not None and pathology.abstention is None:
         found["pathology"] = of_classes(pathology.probabilities, prior, pathology.provenance)
     if clinical is not None and clinical_model is not None:

@@ -22,9 +22,9 @@ import numpy as np
 from .composed_parts import accounting
 from .contract.fusion_result import MODALITIES, FusionResult
 from .contract.values import CLASSES, Array
-from .fusion import PRIOR, pooled
+from .fusion import MALIGNANCY_PREVALENCE, PRIOR, pooled
 from .fusion_baselines import BASELINES, Stacking, alone, over
-from .fusion_cases import PairedCase
+from .fusion_cases import FusionCase
 from .fusion_fit import evidence_of, of_cases
 from .fusion_weights import FusionWeights
 from .intervals import bca_ci
@@ -56,10 +56,12 @@ def posterior(result: FusionResult) -> dict[str, float]:
 
 
 def answers(
-    cases: Sequence[PairedCase], classes: tuple[str, ...], clinical_model: Any, learned: Optional[FusionWeights],
+    cases: Sequence[FusionCase], classes: tuple[str, ...], clinical_model: Any, learned: Optional[FusionWeights],
     stacking: Optional[Stacking], raw_clinical: Any = None,
 ) -> dict[str, Answers]:  # fmt: skip
     """What every way to fuse, and every modality alone, says of the cases; parameters as in ablation()."""
+
+    prevalence = MALIGNANCY_PREVALENCE if learned is None else learned.malignancy_prevalence
 
     def said(part: Sequence[str], weights: Optional[FusionWeights], raw: bool = False) -> Answers:
         rows, answered, sets = [], [], []
@@ -67,7 +69,7 @@ def answers(
             seen = _raw(case) if raw else case
             held = {name: getattr(seen, name) if name in part else None for name in MODALITIES}
             model = raw_clinical if raw else clinical_model
-            result = pooled(**held, clinical_model=model, learned=weights)
+            result = pooled(**held, clinical_model=model, learned=weights, malignancy_prevalence=prevalence)
             rows.append(posterior(result))
             answered.append(result.answer is not None)
             sets.append([c in result.conformal_set for c in classes])
@@ -75,7 +77,7 @@ def answers(
         whole = weights is not None and weights.conformal is not None and bool(table.any(axis=1).all())
         return Answers(over(rows, classes), float(np.mean(answered)), table if whole else None)
 
-    evidence = [evidence_of(case, clinical_model) for case in cases]
+    evidence = [evidence_of(case, clinical_model, prevalence) for case in cases]
     found = {}
     for name in MODALITIES:
         rows = [alone(one[name]) if name in one else dict(PRIOR) for one in evidence]
@@ -93,17 +95,17 @@ def answers(
         found[name] = Answers(over([fuse(one) for one in evidence], classes))
     if stacking is not None and stacking.classes == classes:
         found["stacking (logistic regression)"] = Answers(
-            stacking.probabilities(of_cases(cases, clinical_model, classes))
+            stacking.probabilities(of_cases(cases, clinical_model, prevalence, classes))
         )
     return found
 
 
-def _raw(case: PairedCase) -> PairedCase:
+def _raw(case: FusionCase) -> FusionCase:
     return replace(case, radiology=case.raw_radiology or case.radiology, pathology=case.raw_pathology or case.pathology)
 
 
 def ablation(
-    cases: Sequence[PairedCase], classes: tuple[str, ...], clinical_model: Any, learned: Optional[FusionWeights],
+    cases: Sequence[FusionCase], classes: tuple[str, ...], clinical_model: Any, learned: Optional[FusionWeights],
     stacking: Optional[Stacking] = None, raw_clinical: Any = None, label: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """The table of one cohort.
@@ -198,6 +200,8 @@ def text(name: str, found: Mapping[str, Any]) -> str:
     ]
     lines.append("|---|---|---|---|---|---|")
     for other, t in found["tests"].items():
+        if " + " in other and "CT + H&E + clinical" not in other:
+            continue  # the pairs: in the JSON
         by_group = f"{t['p_by_group']:.2g}" if "p_by_group" in t else ""
         lines.append(
             f"| {other} | {t['only_fused']} | {t['only_other']} | {t['p']:.2g} | {t['p_holm']:.2g} | {by_group} |"

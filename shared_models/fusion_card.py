@@ -93,7 +93,7 @@ Research use only, not a diagnosis. The pool itself is in docs/fusion.md of the 
 {_weights(own)}
 
 In a case the weights are multiplied by each measure of reliability (0 to 1) to the power of its exponent: quality of
-the picture, confidence of the answer, typicality (its exponent, 1, is a choice).
+the picture, typicality (how like the training data it is; its exponent is shrunk towards 1), confidence of the answer.
 
 **Data.** {_SOURCE}. Split "{fit["split"]}" alone: {parts["nodule_patients"]} nodule patients, {parts["tile_fields"]}
 tile fields, {parts["clinical_patients"]} clinical patients, recombined by class into {fit["cases"]} cases, tiles at

@@ -1,6 +1,6 @@
 """A case as the fusion sees it, with the class that is known: what it is fitted and measured on.
 
-PairedCase     results of one patient, the true class, and what it stays together with
+FusionCase     results of one patient, the true class, and what it stays together with
 of_cohort()    truly paired cases of a cohort reader, through the CT and slide pipelines
 """
 
@@ -20,7 +20,7 @@ from .model_bundle import MODELS_ROOT
 
 
 @dataclass(frozen=True, eq=False)
-class PairedCase:
+class FusionCase:
     """One case.
 
     Parameters
@@ -56,24 +56,25 @@ def of_cohort(
     cases: Iterable[Any],
     radiology_of: Optional[Callable[[Path], Optional[RadiologyResult]]] = None,
     pathology_of: Optional[Callable[[Path], Optional[PathologyResult]]] = None,
-) -> Iterator[PairedCase]:
+) -> Iterator[FusionCase]:
     """Truly paired cases, one patient at a time, so that a large cohort needs the memory of one.
 
     Parameters
     ----------
-    cases : cohorts.case.CohortCase; those without a known class are left out
+    cases : cohorts.case.CohortCase, or cohorts.paired.PairedCase; those without a known class are left out
     radiology_of : folder of a CT series -> its result; None runs the CT models that ship. Of several series of a
         patient the one with most slices is taken
     pathology_of : file of a slide -> its result; None runs the slide model that ships. Of several slides the first
     """
     ct = radiology_of if radiology_of is not None else _CTOf()
     slide = pathology_of if pathology_of is not None else _SlideOf()
-    for case in cases:
+    for one in cases:
+        case = getattr(one, "case", one)
         if case.label is None:
             continue
         series = max((i for i in case.images if i.modality == "CT"), key=lambda i: i.count, default=None)
         tissue = next((i for i in case.images if i.modality == "slide"), None)
-        yield PairedCase(
+        yield FusionCase(
             case.case_id, case.patient_id, case.label,
             None if series is None else ct(series.path),
             None if tissue is None else slide(tissue.path),
@@ -104,8 +105,9 @@ class _SlideOf:
         self._root, self._at_once, self._model = models_root, at_once, None
 
     def __call__(self, path: Path) -> PathologyResult:
-        from .slide_pipeline import SlideModel, slide_result
+        from .slide_pipeline import SlideModel
         from .slide_reader import open_slide
+        from .slide_result import slide_result
         from .slide_tiles import tissue_grid, tissue_tiles
 
         if self._model is None:

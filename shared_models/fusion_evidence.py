@@ -4,6 +4,7 @@ Evidence        ratios, covered classes, what it says, and what made it
 of_classes()    of a modality that names classes
 of_ct()         of a CT: its subtypes where it has them, else malignancy
 pull()          weighted log evidence per class, neutral on the classes a modality does not speak of
+measures_of()   what a result says of its own reliability
 confidence()    how far what it says stands above an even share, 0 to 1
 restricted()    probabilities of some classes, given that it is one of them
 """
@@ -13,10 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 from .contract.provenance import Provenance
-from .contract.results import RadiologyResult
+from .contract.results import PathologyResult, RadiologyResult
 from .contract.values import CLASSES
 
 CANCERS = CLASSES[:4]
@@ -85,3 +86,16 @@ def confidence(says: Mapping[str, float]) -> float:
     """0 where all that is told apart is equally likely, 1 where one is certain."""
     even = 1 / len(says)
     return min(1.0, max(0.0, (max(says.values()) - even) / (1 - even)))
+
+
+def measures_of(result: Union[RadiologyResult, PathologyResult, None]) -> dict[str, float]:
+    """What a result says of its own reliability, by fusion_weights.MEASURES."""
+    if result is None:
+        return {}
+    found = {}
+    quality = getattr(result, "tile_quality", None)
+    if quality is not None and len(quality):
+        found["quality"] = float(quality.mean())
+    if result.reliability is not None:
+        found["typicality"] = float(result.reliability)
+    return found

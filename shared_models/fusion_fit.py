@@ -5,9 +5,10 @@ log_odds()     the pool of fusion.py for all cases at once
 fitted()       weights and exponents for one strength of the penalty
 chosen()       the penalty, by cross-validation over folds
 
-The penalty is penalty / 2 x (the squared distance of the weights to the fixed ones + the squares of the exponents) on
-top of the mean negative log likelihood, cases weighted so that the classes have the shares of the prior. A modality
-that does not tell two classes apart has one weight for both: the CT's malignancy one for all cancers, one for normal.
+The penalty is penalty / 2 x the squared distance of the weights to the fixed ones, and of the exponents to where they
+start (1 for the typicality, 0 for the others), on top of the mean negative log likelihood, the cases weighted so that
+the classes have the shares of the prior. A modality that does not tell two classes apart has one weight for both: the
+CT's malignancy one for all cancers, one for normal.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import numpy as np
 
 from .contract.fusion_result import MODALITIES
 from .contract.values import CLASSES, Abstention, Array
-from .fusion import MALIGNANCY_PREVALENCE, PRIOR, WEIGHTS, measures_of
-from .fusion_cases import PairedCase
-from .fusion_evidence import CANCERS, Evidence, confidence, of_classes, of_ct
+from .fusion import PRIOR, WEIGHTS
+from .fusion_cases import FusionCase
+from .fusion_evidence import CANCERS, Evidence, confidence, measures_of, of_classes, of_ct
 from .fusion_weights import MEASURES
 
 # Modality to the classes that share a weight.
@@ -32,8 +33,12 @@ TIED: dict[str, tuple[tuple[str, ...], ...]] = {
     "pathology": (("adenocarcinoma",), ("squamous_cell",), ("normal",)),
     "clinical": (("adenocarcinoma",), ("squamous_cell",)),
 }
-# Measures whose exponents are fitted; the typicality's is a choice (fusion_weights.py).
-FITTED_MEASURES = {"radiology": ("confidence",), "pathology": ("quality", "confidence"), "clinical": ("confidence",)}
+# Measures whose exponents are fitted; one that does not vary in the cases keeps where it starts.
+FITTED_MEASURES = {
+    "radiology": ("typicality", "confidence"), "pathology": ("quality", "typicality", "confidence"),
+    "clinical": ("confidence",),
+}  # fmt: skip
+_START = {"quality": 0.0, "typicality": 1.0, "confidence": 0.0}
 PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _LEAST = 1e-3  # no measure is taken as smaller, so that its log is finite
 
@@ -62,11 +67,13 @@ class Table:
         return Table(self.ratios[rows], self.spoken[rows], self.measures[rows], self.labels[rows], self.classes)
 
 
-def evidence_of(case: PairedCase, clinical_model: Any, prior: Mapping[str, float] = PRIOR) -> dict[str, Evidence]:
-    """What each modality of a case says; without those that are missing or abstain."""
+def evidence_of(
+    case: FusionCase, clinical_model: Any, prevalence: float, prior: Mapping[str, float] = PRIOR
+) -> dict[str, Evidence]:
+    """What each modality of a case says; without those that are missing or abstain. Parameters as in fusion.fuse()."""
     found: dict[str, Optional[Evidence]] = {}
     if case.radiology is not None and case.radiology.abstention is None:
-        found["radiology"] = of_ct(case.radiology, prior, MALIGNANCY_PREVALENCE)
+        found["radiology"] = of_ct(case.radiology, prior, prevalence)
     if case.pathology is not None and case.pathology.abstention is None:
         found["pathology"] = of_classes(case.pathology.probabilities, prior, case.pathology.provenance)
     if case.clinical is not None:
@@ -76,13 +83,13 @@ def evidence_of(case: PairedCase, clinical_model: Any, prior: Mapping[str, float
     return {name: evidence for name, evidence in found.items() if evidence is not None}
 
 
-def of_cases(cases: Sequence[PairedCase], clinical_model: Any, classes: tuple[str, ...]) -> Table:
+def of_cases(cases: Sequence[FusionCase], clinical_model: Any, prevalence: float, classes: tuple[str, ...]) -> Table:
     """The cases as arrays; ``classes`` are told apart, and every label is one of them."""
     shape = (len(cases), len(MODALITIES), len(CLASSES))
     ratios, spoken = np.zeros(shape), np.zeros(shape, bool)
     measures = np.zeros((len(cases), len(MODALITIES), len(MEASURES)))
     for row, case in enumerate(cases):
-        for name, evidence in evidence_of(case, clinical_model).items():
+        for name, evidence in evidence_of(case, clinical_model, prevalence).items():
             place = MODALITIES.index(name)
             for c, ratio in evidence.ratio.items():
                 ratios[row, place, CLASSES.index(c)] = math.log(ratio)
@@ -96,7 +103,6 @@ def of_cases(cases: Sequence[PairedCase], clinical_model: Any, classes: tuple[st
 def _unpacked(numbers: Array) -> tuple[Array, Array]:
     """Weights (3, 5), exponents (3, 3)."""
     weights, exponents = np.zeros((len(MODALITIES), len(CLASSES))), np.zeros((len(MODALITIES), len(MEASURES)))
-    exponents[:, MEASURES.index("typicality")] = 1.0
     place = 0
     for m, name in enumerate(MODALITIES):
         for tied in TIED[name]:
@@ -108,18 +114,12 @@ def _unpacked(numbers: Array) -> tuple[Array, Array]:
     return weights, exponents
 
 
-def _start() -> tuple[Array, Array]:
-    """The fixed weights with exponents 0, and which of the numbers are weights."""
-    numbers, is_weight = [], []
-    for name in MODALITIES:
-        numbers += [WEIGHTS[name]] * len(TIED[name]) + [0.0] * len(FITTED_MEASURES[name])
-        is_weight += [True] * len(TIED[name]) + [False] * len(FITTED_MEASURES[name])
-    return np.array(numbers), np.array(is_weight)
-
-
 def fixed() -> Array:
-    """The numbers that stand for the fixed weights."""
-    return _start()[0]
+    """The fixed weights, with the exponents where they start."""
+    numbers: list[float] = []
+    for name in MODALITIES:
+        numbers += [WEIGHTS[name]] * len(TIED[name]) + [_START[r] for r in FITTED_MEASURES[name]]
+    return np.array(numbers)
 
 
 def log_odds(table: Table, numbers: Array) -> Array:
@@ -157,7 +157,7 @@ def fitted(table: Table, penalty: float) -> Array:
     """The numbers, weights and exponents, that minimise loss() plus the penalty; none is below 0."""
     from scipy.optimize import minimize
 
-    start, _ = _start()
+    start = fixed()
 
     def objective(numbers: Array) -> float:
         return loss(table, numbers) + penalty / 2 * float(((numbers - start) ** 2).sum())

@@ -6,7 +6,7 @@ MEASURES        what tells how reliable a modality is in a case
 
 The weight of class c in a case is w(m, c) x product over the measures r of r ** exponent(m, r). A measure is a number
 from 0 to 1, 1 being as in training; one that was not taken counts as 1. An exponent that was not fitted is 1 for the
-typicality (a choice: nothing to fit it to was at hand) and 0, no effect, for the others.
+typicality and 0, no effect, for the others: choices.
 
 Weights were fitted to what certain models say. A modality whose result is another model's, or names other classes, is
 not one of them: for it of() answers None, and the fusion falls back to its fixed weight.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -68,6 +68,7 @@ class FusionWeights:
     exponents : modality to measure to exponent, 0 or more
     fitted_with : modality to the sha256 of the weights of the model that it was fitted to
     told_apart : modality to what that model tells apart: classes, or "cancer" and "normal"
+    malignancy_prevalence : share of malignant nodules that the CT's probabilities assume, by the model's own numbers
     conformal : None where no sets were calibrated
     provenance : what results say of it
     """
@@ -76,6 +77,7 @@ class FusionWeights:
     exponents: Mapping[str, Mapping[str, float]]
     fitted_with: Mapping[str, str]
     told_apart: Mapping[str, frozenset[str]]
+    malignancy_prevalence: float
     conformal: Optional[Conformal]
     provenance: Provenance
 
@@ -114,7 +116,10 @@ class FusionWeights:
             conformal = Conformal(coverage, threshold, tuple(held["classes"]), int(held["n"]))
         fitted_with = {m: str(v) for m, v in own["fitted_with"].items()}
         told_apart = {m: frozenset(v) for m, v in own["told_apart"].items()}
-        return cls(weights, exponents, fitted_with, told_apart, conformal, provenance)
+        prevalence = float(own["malignancy_prevalence"])
+        if not 0 < prevalence < 1:
+            raise ValueError("not a prevalence")
+        return cls(weights, exponents, fitted_with, told_apart, prevalence, conformal, provenance)
 
     def of(
         self, modality: str, evidence: Evidence, measures: Mapping[str, float]
@@ -135,6 +140,13 @@ class FusionWeights:
         powers = self.exponents.get(modality, {})
         share = math.prod(measures.get(name, 1.0) ** powers.get(name, _UNFITTED[name]) for name in MEASURES)
         return {name: table[name] * share for name in evidence.ratio}, share
+
+
+def prevalence_of(learned: Optional[FusionWeights], made_by: Iterable[Provenance], otherwise: float) -> float:
+    """Of the malignancy model that ``learned`` was fitted to, where it is among ``made_by``; else ``otherwise``."""
+    if learned is None or learned.fitted_with.get("radiology") not in {p.weights_sha256 for p in made_by}:
+        return otherwise
+    return learned.malignancy_prevalence
 
 
 @lru_cache(maxsize=1)

@@ -27,7 +27,7 @@ from .contract.errors import BadGeometry
 from .contract.results import RadiologyResult
 from .contract.values import Array, ClinicalFields
 from .evaluate_ct import rated
-from .fusion_cases import PairedCase
+from .fusion_cases import FusionCase
 
 LABEL = "phantom: drawn CT, sampled clinical fields, real tiles of which half are unreadable"
 TILE_STRENGTHS = ("none", "severe")
@@ -35,7 +35,7 @@ _A_CHEST = 6  # nodules
 _SMALLEST_MM, _LARGEST_MM = 4.0, 28.0
 
 
-def phantom_cases(parts: Parts, data_root: Path, seed: int = 0) -> list[PairedCase]:
+def phantom_cases(parts: Parts, data_root: Path, seed: int = 0) -> list[FusionCase]:
     """Cases of the split of ``parts``, grouped by tile field; the same seed gives the same cases."""
     rng = np.random.default_rng(seed)
     tiles, labels, groups = [], [], []
@@ -52,7 +52,7 @@ def phantom_cases(parts: Parts, data_root: Path, seed: int = 0) -> list[PairedCa
             label = labels[place]
             clinical = None if label == "normal" else _sampled(fields[label], rng)
             cases.append(
-                PairedCase(
+                FusionCase(
                     f"{groups[place]}-{strength}", groups[place], label, radiology[place][0], pathology[0], clinical,
                     radiology[place][1], pathology[1],
                     {"radiology": "phantom", "pathology": f"{parts.tiles.files[tiles[place]]}, {strength}"},

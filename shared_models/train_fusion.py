@@ -29,9 +29,10 @@ from .conformal import fit as fit_conformal
 from .contract.fusion_result import MODALITIES
 from .contract.values import Array
 from .ct_malignancy import BUNDLE as MALIGNANCY
+from .ct_malignancy import WEIGHTS as MALIGNANCY_WEIGHTS
 from .fusion_baselines import Stacking
 from .fusion_card import write_bundle
-from .fusion_cases import PairedCase
+from .fusion_cases import FusionCase
 from .fusion_fit import chosen, fitted, fixed, log_odds, loss, named, of_cases
 from .fusion_weights import FusionWeights
 from .model_bundle import MODELS_ROOT
@@ -71,9 +72,9 @@ def _drawn_in(parts: Parts, folds: tuple[Array, Array, Array], fold: int, seed: 
     ]  # fmt: skip
 
 
-def recombined(parts: Parts, folds: tuple[Array, Array, Array], seed: int) -> tuple[list[PairedCase], Array]:
+def recombined(parts: Parts, folds: tuple[Array, Array, Array], seed: int) -> tuple[list[FusionCase], Array]:
     """Cases at every strength, half of them with modalities missing; and the fold of each."""
-    cases: list[PairedCase] = []
+    cases: list[FusionCase] = []
     places: list[int] = []
     for fold in range(_FOLDS):
         for repeat in range(_REPEATS):
@@ -87,7 +88,7 @@ def recombined(parts: Parts, folds: tuple[Array, Array, Array], seed: int) -> tu
     return cases, np.array(places)
 
 
-def _independent(parts: Parts, folds: tuple[Array, Array, Array], fold: int, seed: int) -> list[PairedCase]:
+def _independent(parts: Parts, folds: tuple[Array, Array, Array], fold: int, seed: int) -> list[FusionCase]:
     """Cases of one fold that share no part, each of a strength that is drawn, with modalities missing."""
     made_of = _drawn_in(parts, folds, fold, seed, again=False)
     strengths = np.random.default_rng(seed + fold).choice(list(STRENGTHS), len(made_of))
@@ -99,14 +100,16 @@ def trained(parts: Parts, clinical_model: ClinicalModel, seed: int) -> dict[str,
     """The numbers of the bundle, with what they were chosen by."""
     classes = CLASSES_OF_COHORT
     folds = _folds_of(parts, seed)
+    malignancy = parts.ct.malignancy.bundle
+    prevalence = float(json.loads(malignancy.path(MALIGNANCY_WEIGHTS).read_text())["prevalence"])
     cases, places = recombined(parts, folds, seed)
-    table = of_cases(cases, clinical_model, classes)
+    table = of_cases(cases, clinical_model, prevalence, classes)
     penalty, losses = chosen(table, places)
     numbers = fitted(table, penalty)
     weights, exponents = named(numbers)
     probabilities, labels = [], []
     for fold in range(_FOLDS):
-        left = of_cases(_independent(parts, folds, fold, seed), clinical_model, classes)
+        left = of_cases(_independent(parts, folds, fold, seed), clinical_model, prevalence, classes)
         probabilities.append(np.exp(log_odds(left, fitted(table.part(places != fold), penalty))))
         labels.append(left.labels)
     held = fit_conformal(np.concatenate(probabilities), np.concatenate(labels), COVERAGE)
@@ -114,13 +117,14 @@ def trained(parts: Parts, clinical_model: ClinicalModel, seed: int) -> dict[str,
     return {
         "weights": weights, "reliability": exponents,
         "fitted_with": {
-            "radiology": parts.ct.malignancy.bundle.weights_sha256,
+            "radiology": malignancy.weights_sha256,
             "pathology": parts.slide.provenance.weights_sha256,
             "clinical": clinical_model.provenance.weights_sha256,
         },
         "told_apart": {
             "radiology": ["cancer", "normal"], "pathology": list(classes), "clinical": list(classes[:2]),
         },
+        "malignancy_prevalence": prevalence,
         "conformal": {
             "coverage": COVERAGE, "threshold": round(threshold, 6), "classes": list(classes), "n": held.cases,
         },
