@@ -32,8 +32,8 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Figure:
-    """``alt`` says in words what the picture shows; ``svg`` is the file. ``counted`` and ``synthetic`` say of what cases
-    it is, where those are not the task's."""
+    """``alt`` says in words what the picture shows; ``svg`` is the file. ``counted`` and ``synthetic`` say of which
+    cases it is, where those are not the task's."""
 
     name: str
     title: str

@@ -174,12 +174,16 @@ def _one_class(cases: Cases, c: int) -> dict[str, Any]:
     truth, score, called = cases.labels == c, cases.probabilities[:, c], cases.guess == c
     area = measure(lambda i: auroc(truth[i], score[i]), cases.groups)
     return {
-        "n": int(truth.sum()), "auroc": area, "auroc_delong_ci95": list(delong_ci(truth, score)),
+        "n": int(truth.sum()), "auroc": area, "auroc_delong_ci95": _unless_a_point(delong_ci(truth, score)),
         "sensitivity": share(called[truth], cases.groups[truth]),
         "specificity": share(~called[~truth], cases.groups[~truth]),
         "ppv": share(truth[called], cases.groups[called]) if called.any() else None,
         "npv": share(~truth[~called], cases.groups[~called]) if not called.all() else None,
     }  # fmt: skip
+
+
+def _unless_a_point(limits: tuple[float, float]) -> list[float]:
+    return list(limits) if limits[0] < limits[1] else [math.nan, math.nan]
 
 
 def _rival(cases: Cases, rival: Array) -> dict[str, Any]:
