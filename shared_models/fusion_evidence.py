@@ -23,6 +23,7 @@ from .contract.values import CLASSES
 CANCERS = CLASSES[:4]
 # No probability is taken as nearer to 0 or 1 than this, so no modality can veto alone.
 EPSILON = 0.01
+LEAST_CONFIDENCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,12 @@ def pull(evidence: Evidence, weight: Mapping[str, float], prior: Mapping[str, fl
 
 
 def confidence(says: Mapping[str, float]) -> float:
-    """0 where all that is told apart is equally likely, 1 where one is certain."""
+    """Near 0 where all that is told apart is equally likely, 1 where one is certain.
+
+    Never 0: who assessed the classes and is not sure has assessed them all the same.
+    """
     even = 1 / len(says)
-    return min(1.0, max(0.0, (max(says.values()) - even) / (1 - even)))
+    return min(1.0, max(LEAST_CONFIDENCE, (max(says.values()) - even) / (1 - even)))
 
 
 def measures_of(result: Union[RadiologyResult, PathologyResult, None]) -> dict[str, float]:
