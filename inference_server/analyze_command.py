@@ -122,7 +122,8 @@ def _said(case: dict[str, Any], out: Path) -> None:
         print(f"  note: {note}")
     for nodule in case.get("radiology", {}).get("nodules", ()):
         size = f"{nodule['long_axis_mm']:.0f} x {nodule['short_axis_mm']:.0f} mm"
-        print(f"  nodule {nodule['label']}: {size}, malignancy (as readers rate it) {nodule['malignancy']:.2f}")
+        rated = "not assessed" if nodule["malignancy"] is None else f"{nodule['malignancy']:.2f}"
+        print(f"  nodule {nodule['label']}: {size}, malignancy (as readers rate it) {rated}")
     for name, value in case["fusion"]["probabilities"].items():
         print(f"  {CLASS_LABELS[name]:26s} {'not assessed' if value is None else f'{100 * value:.0f} %'}")
     if case["fusion"]["abstention"]:

@@ -25,7 +25,7 @@ from .contract.results import CT_TARGETS, METHODS, Heatmap, LabelVolume, Nodule,
 from .contract.values import CLASSES, Abstention, CTVolume
 from .ct_heatmaps import ct_heatmaps
 from .ct_lungs import lungs, midline_mm, side_of
-from .ct_malignancy import MalignancyModel
+from .ct_malignancy import Assessment, MalignancyModel
 from .ct_nodules import Candidate, axes_mm, handmade, prompt_of
 from .ct_search import outlined, searched
 from .geometry import index_to_lps
@@ -144,8 +144,8 @@ def analyse_ct(
         progress(stage, fraction)
 
     def finished(pieces: Sequence[Candidate], notes: Sequence[str]) -> CTAnalysis:
-        mask, nodules, kept = _measured(pieces, volume, models, midline_mm(lung, volume.ijk_to_lps), cancelled)
-        analysis = CTAnalysis(_result(volume, nodules, models, notes), mask, pieces=kept)
+        mask, rated, kept = _measured(pieces, volume, models, midline_mm(lung, volume.ijk_to_lps), cancelled)
+        analysis = CTAnalysis(_result(volume, rated, models, notes), mask, pieces=kept)
         return explained(volume, models, analysis, explain, target, progress=go_on, cancelled=cancelled)
 
     asked = [(prompt_of(volume, point, "point"), "point") for point in points_lps_mm]
@@ -196,8 +196,11 @@ def explained(
 
 def _measured(
     pieces: Sequence[Candidate], volume: CTVolume, models: CTModels, midline: Optional[float], cancelled: Cancel
-) -> tuple[LabelVolume, tuple[Nodule, ...], tuple[Candidate, ...]]:
-    """The labels' volume, nodules by malignancy, then size, and the piece of each; of overlapping ones the first."""
+) -> tuple[LabelVolume, tuple[tuple[Nodule, Assessment], ...], tuple[Candidate, ...]]:
+    """The labels' volume, nodules by malignancy, then size, and the piece of each; of overlapping ones the first.
+
+    A nodule that is not assessed, being unlike the training nodules, keeps the place that its probability would have.
+    """
     taken = np.zeros(volume.voxels.shape, bool)
     found = []
     for piece in pieces:
@@ -207,11 +210,11 @@ def _measured(
         if own.sum() < 0.5 * piece.mask.sum():
             continue
         taken[piece.where] |= own
-        found.append((piece, own, models.malignancy.of_nodule(volume.voxels, piece.where, own, volume.spacing_mm)))
-    found.sort(key=lambda f: (-f[2], -int(f[1].sum())))
+        found.append((piece, own, models.malignancy.assessed(volume.voxels, piece.where, own, volume.spacing_mm)))
+    found.sort(key=lambda f: (-f[2].probability, -int(f[1].sum())))
     labels = np.zeros(volume.voxels.shape, np.uint8)
     nodules = []
-    for label, (piece, own, malignancy) in enumerate(found[:255], 1):
+    for label, (piece, own, assessment) in enumerate(found[:255], 1):
         labels[piece.where][own] = label
         index = np.argwhere(own).mean(axis=0) + [s.start for s in piece.where]
         x, y, z = index_to_lps(volume.ijk_to_lps, index[::-1])
@@ -224,17 +227,22 @@ def _measured(
                 short_axis_mm=short_axis,
                 volume_mm3=float(own.sum() * abs(np.linalg.det(volume.ijk_to_lps[:3, :3]))),
                 mean_hu=float(volume.voxels[piece.where][own].mean()),
-                malignancy=malignancy,
+                malignancy=assessment.malignancy,
                 subtype=dict.fromkeys(CLASSES),
                 found_by=piece.found_by,
                 side=side_of(float(x), midline),
             )
         )
     kept = tuple(piece for piece, _, _ in found[:255])
-    return LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), tuple(nodules), kept
+    rated = tuple(zip(nodules, (assessment for _, _, assessment in found)))
+    return LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), rated, kept
 
 
-def _result(volume: CTVolume, nodules: tuple[Nodule, ...], models: CTModels, notes: Sequence[str]) -> RadiologyResult:
+def _result(
+    volume: CTVolume, rated: tuple[tuple[Nodule, Assessment], ...], models: CTModels, notes: Sequence[str]
+) -> RadiologyResult:
+    nodules = tuple(nodule for nodule, _ in rated)
+    foreign = [nodule.label for nodule in nodules if nodule.malignancy is None]
     said = [
         "Malignancy is what readers of LIDC-IDRI would rate, not histology.",
         "The subtype is not assessed on CT: no CT with a known subtype was there to learn from.",
@@ -248,7 +256,26 @@ def _result(volume: CTVolume, nodules: tuple[Nodule, ...], models: CTModels, not
             "No nodule was found in the lungs; small or faint ones may have been missed.",
             "Point at a nodule that you see, or use a CT with thin slices.",
         )
+    elif len(foreign) == len(nodules):
+        nothing = Abstention(
+            "What was found looks unlike all nodules that the malignancy model learned from, so it is not rated.",
+            "A radiologist's look: these may be vessels, or lesions larger than those of LIDC-IDRI.",
+        )
+    elif foreign:
+        which = f"nodule{'s' * (len(foreign) > 1)} {', '.join(map(str, foreign))}"
+        said.append(f"Malignancy of {which} is not assessed: unlike all nodules that the model learned from.")
+    if nodules and models.malignancy.why_not:
+        why = models.malignancy.why_not
+        said.append(f"Whether nodules are like those the model learned from is not assessed: {why}.")
     highest = max((n.malignancy for n in nodules if n.malignancy is not None), default=None)
     return RadiologyResult(
-        volume.series_uid, nodules, highest, dict.fromkeys(CLASSES), models.provenance, tuple(said), nothing
-    )
+        volume.series_uid, nodules, highest, dict.fromkeys(CLASSES), models.provenance, tuple(said), nothing,
+        _reliability(rated),
+    )  # fmt: skip
+
+
+def _reliability(rated: Sequence[tuple[Nodule, Assessment]]) -> Optional[float]:
+    """That of the nodule that decides the case's malignancy, of all of them where none is assessed; None as there."""
+    known = [assessment for nodule, assessment in rated if nodule.malignancy is not None]
+    deciding = max(known or [one for _, one in rated], key=lambda one: one.probability, default=None)
+    return None if deciding is None else deciding.reliability

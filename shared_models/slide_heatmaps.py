@@ -18,7 +18,7 @@ from .contract.errors import Cancelled, InputTooLarge, InvalidInput
 from .contract.heatmap_words import RATHER
 from .contract.provenance import Provenance
 from .contract.results import Heatmap, PathologyResult
-from .contract.values import Array
+from .contract.values import CLASSES, Array
 from .slide_model import TileModel
 
 _MAX_CELLS = 64_000_000
@@ -26,13 +26,17 @@ _AT_ONCE = 8  # gradient methods are slower in larger batches on a CPU
 
 
 def shown_most(result: PathologyResult) -> str:
-    """The slide's most probable class; of the model's own classes where it assessed none of ours.
+    """The slide's most probable class; that of its tiles where the slide itself has no answer; of the model's own
+    classes where it assessed none of ours.
 
     Raises
     ------
     InvalidInput : nothing was assessed.
     """
     known = {name: p for name, p in result.probabilities.items() if p is not None}
+    if not known and len(result.origin_px):  # a slide without an answer still has tiles with theirs
+        means = dict(zip(CLASSES, result.tile_probabilities.mean(axis=0).tolist()))
+        known = {name: p for name, p in means.items() if p == p}
     if not known and result.other_probabilities is not None and len(result.origin_px):
         known = dict(zip(result.other_classes, result.other_probabilities.mean(axis=0).tolist()))
     if not known:

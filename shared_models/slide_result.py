@@ -56,7 +56,6 @@ def slide_result(
     judged: dict[str, Any] = {}
     if like is not None and not np.isnan(like).any():
         judged = {"tile_reliability": like, "reliability": mean_of(like)}
-    judged = {name: value for name, value in judged.items() if name in PathologyResult.__dataclass_fields__}
 
     def answer(
         probabilities: dict[str, Optional[float]], said: tuple[str, ...], abstention: Optional[Abstention]
