@@ -33,6 +33,7 @@ TASKS = {
     "ct_series": "evaluate_ct:evaluate_ct_series",
     "clinical": "evaluate_clinical:evaluate_clinical",
     "fusion": "evaluate_fusion:evaluate_fusion",
+    "shift": "evaluate_shift:evaluate_shift",
     "xai": "evaluate_xai:evaluate_xai",
 }
 CASES = {
@@ -41,7 +42,7 @@ CASES = {
     "clinical": "evaluate_clinical:clinical_cases",
 }
 TUNED_ON = {"test": "val"}  # split -> where thresholds and conformal sets of the page are chosen
-ON_REQUEST = ("xai",)  # too slow to run unless it is named
+ON_REQUEST = ("xai", "shift")  # too slow to run unless it is named
 SPLITS = ("train", "val", "test")
 _EXAMPLES = """\
 examples:
@@ -52,8 +53,8 @@ examples:
   lungxai evaluate --data ../shared/data --split val --task he_tiles
   lungxai evaluate --data ../shared/data --task xai --json xai.json --csv xai.csv --markdown xai.md
 
-The task xai measures the explanation methods. It takes minutes, so it runs only where it is named; --cases makes it
-quicker and its intervals wider.
+The task xai measures the explanation methods, shift what other scanners and laboratories do. They take minutes, so they
+run only where they are named; --cases makes them quicker and their intervals wider.
 Intervals are by bootstrap over whole groups: patients for CT and clinical fields, source fields for tiles.
 Research use only, not a diagnosis.
 """
@@ -75,7 +76,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measures there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="of the task xai: write every figure there")
-    parser.add_argument("--cases", type=int, metavar="N", help="of the task xai: so many cases of each kind")
+    parser.add_argument("--cases", type=int, metavar="N", help="of the tasks xai and shift: so many cases of each kind")
     parser.add_argument("--models", type=Path, default=MODELS_ROOT, metavar="DIR", help="folder of the models")
     parser.set_defaults(run=_run)
 
@@ -102,16 +103,16 @@ def _run(given: argparse.Namespace) -> int:
         return 0
     _checked(given)
     tasks: dict[str, Any] = {}
-    kept: dict[str, Any] = {}
+    run = _run_of(given) if given.out else {}
     failed = []
     for name in given.task or [name for name in TASKS if name not in ON_REQUEST]:
         begun = time.monotonic()
         print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
         try:
-            options = {"cases": given.cases} if name == "xai" else {}
+            options = {"cases": given.cases} if name in ON_REQUEST else {}
             found = evaluated(name, given.data, given.split, given.models, **options)
             if found is not None and given.out:
-                kept.update(_kept(name, given, found))
+                _keep(name, given, found, run)
         except LungXAIError as fault:
             failed.append(name)
             print(f"failed: {fault.message} {fault.remedy}", file=sys.stderr)
@@ -136,8 +137,10 @@ def _run(given: argparse.Namespace) -> int:
         writer.writeheader()
         writer.writerows(rows(tasks["xai"]))
         _written(given.csv, lines.getvalue())
-    if given.out and kept:
-        print(_page(given, kept))
+    if given.out and run["tasks"]:
+        from .evidence import written
+
+        print(written(given.out))
     return 1 if failed else 0
 
 
@@ -147,8 +150,8 @@ def _checked(given: argparse.Namespace) -> None:
         raise InvalidInput(f"There is no folder {given.data}.", "Give the folder of the data sets with --data.")
     if given.cases is not None and given.cases < 2:
         raise InvalidInput("Fewer than two cases have no interval.", "Give --cases 2 or more.")
-    if (given.csv or given.cases is not None) and "xai" not in (given.task or ()):
-        raise InvalidInput("--csv and --cases belong to the task xai.", "Add --task xai, or leave them out.")
+    if (given.csv or given.cases is not None) and not set(ON_REQUEST) & set(given.task or ()):
+        raise InvalidInput("--csv and --cases belong to the tasks xai and shift.", "Add --task xai, or leave them out.")
     for path in (given.json, given.markdown, given.csv):
         if path is not None:
             _prepared(path)
@@ -161,27 +164,27 @@ def _checked(given: argparse.Namespace) -> None:
                 path.unlink()
 
 
-def _kept(name: str, given: argparse.Namespace, found: Any) -> dict[str, Any]:
-    from .evidence import keep
+def _keep(name: str, given: argparse.Namespace, found: Any, run: dict[str, Any]) -> None:
+    """Put a task's answers into the folder of --out, so that an interrupted run still makes a page of what it has."""
+    from .evidence import finish, keep
 
-    kept = keep(given.out, name, given.split, found)
+    run["tasks"].update(keep(given.out, name, given.split, found))
     if name in CASES and given.split in TUNED_ON:
         tuning = _called(CASES[name], given.data, TUNED_ON[given.split], given.models)
         if tuning is not None:
             tuning.save(given.out)
-    return kept
+    finish(given.out, run)
 
 
-def _page(given: argparse.Namespace, kept: dict[str, Any]) -> Path:
-    from .evidence import finish, written
+def _run_of(given: argparse.Namespace) -> dict[str, Any]:
+    """What run.json says before any task has run."""
     from .evidence_accounting import accounting, models_in
 
-    finish(given.out, {
+    return {
         "commit": git_commit(), "split": given.split, "tuned_on": TUNED_ON.get(given.split),
         "data": given.data.resolve().name, "models": models_in(given.models), "accounting": accounting(given.data),
-        "tasks": kept,
-    })  # fmt: skip
-    return written(given.out)
+        "tasks": {},
+    }  # fmt: skip
 
 
 def _prepared(path: Path) -> None:

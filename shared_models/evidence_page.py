@@ -22,7 +22,7 @@ TITLES = {
     "ct_series": "CT: a whole series with tumour boxes",
     "clinical": "Clinical fields: adenocarcinoma or squamous cell carcinoma",
     "fusion": "Fusion of the modalities",
-    "shift": "Domain shift",
+    "shift": "Domain shift: real cases, changed by a program",
     "xai": "How faithful the explanations are",
 }
 _SMALL_P = 0.001
