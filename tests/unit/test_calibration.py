@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from shared_models.calibration import (
+    BiasCorrectedTemperature,
     Bin,
     Isotonic,
     Platt,
@@ -51,6 +52,36 @@ def test_temperature_stays_finite_where_the_classes_are_separated() -> None:
     z, y = np.eye(3)[[0, 1, 2, 0]] * 5, [0, 1, 2, 0]
     found = Temperature.fit(z, y)
     assert 0.05 <= found.value < 0.2 and np.isfinite(found.apply(z * 1e4)).all()
+
+
+def test_bias_corrected_temperature_finds_a_class_that_is_called_too_rarely() -> None:
+    z, y = _logits(4, 8000, 2.0)
+    off = z - np.array([0.0, 3.0, 0.0])  # on the logits, so 1.5 after the temperature of 2
+    found = BiasCorrectedTemperature.fit(off, y)
+    assert found.temperature == pytest.approx(2, rel=0.06)
+    np.testing.assert_allclose(found.biases, [-0.5, 1.0, -0.5], atol=0.12)
+    plain = Temperature.fit(off, y).apply(off)
+    better = found.apply(off)
+    assert negative_log_likelihood(better, y) < negative_log_likelihood(plain, y) - 0.05
+    assert (better.argmax(1) == y).mean() > (plain.argmax(1) == y).mean() + 0.02
+    np.testing.assert_allclose(Temperature(found.temperature).apply(off + found.last_layer()), better, atol=1e-12)
+
+
+def test_bias_corrected_temperature_of_two_classes_is_logistic_regression() -> None:
+    linear = pytest.importorskip("sklearn.linear_model")
+    z, y = _logits(1, 400, 2.0)
+    z, y = z[y < 2, :2], y[y < 2]
+    theirs = linear.LogisticRegression(C=1e8, max_iter=1000).fit(z[:, 1:] - z[:, :1], y)
+    found = BiasCorrectedTemperature.fit(z, y, pull=0.0)
+    assert 1 / found.temperature == pytest.approx(theirs.coef_[0, 0], rel=2e-3)
+    assert found.biases[1] - found.biases[0] == pytest.approx(theirs.intercept_[0], abs=2e-3)
+
+
+def test_bias_corrected_temperature_stays_finite_where_a_class_is_missing_or_all_are_separated() -> None:
+    for labels in ([0, 1, 0, 1], [0, 1, 2, 0]):
+        found = BiasCorrectedTemperature.fit(np.eye(3)[labels] * 5, labels)
+        assert 0.05 <= found.temperature <= 20 and np.isfinite(found.biases).all()
+        assert np.isfinite(found.apply(np.eye(3) * 1e4)).all()
 
 
 def test_platt_agrees_with_scikit_learn() -> None:
