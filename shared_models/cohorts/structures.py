@@ -122,7 +122,8 @@ def rtstruct_mask(path: Path, name: str, volume: CTVolume) -> Array:
             raise InvalidInput("An outline does not lie in the slices of the CT.", "It belongs to another series.")
         plane = int(round(float(k.mean())))
         if 0 <= plane < len(mask):
-            mask[plane] ^= filled(index[:, :2], mask.shape[1:])
+            # To a ten-thousandth of a pixel, or arithmetic decides about centres that lie on the outline.
+            mask[plane] ^= filled(np.round(index[:, :2], 4), mask.shape[1:])
     return mask
 
 
