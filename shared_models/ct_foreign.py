@@ -1,7 +1,8 @@
 """A segmentation that another program made of a CT: cut into nodules, measured with this suite's own, and written.
 
 separated()   one label for each connected piece, the largest first
-kept()        nodules with sizes and malignancy, into segmentation.nrrd and nodules.json
+measured()    nodules with sizes and malignancy, into segmentation.nrrd and nodules.json
+kept()        the same, of outlines that are kept as they are
 """
 
 from __future__ import annotations
@@ -63,21 +64,28 @@ def kept(
     ------
     InvalidInput : another shape, or no lungs in the CT. ServerError : a file cannot be written.
     """
+    if labels.shape != volume.voxels.shape:
+        raise InvalidInput("The segmentation is not on the CT's grid.", "Give the segmentation of this very CT.")
+    corrected = LabelVolume(labels, volume.ijk_to_lps, volume.series_uid)
+    return measured(volume, out, made_by, models_root, corrected=corrected)
+
+
+def measured(
+    volume: CTVolume, out: Path, made_by: Mapping[str, Any], models_root: Path = MODELS_ROOT, **asked: Any
+) -> dict[str, Any]:
+    """What analyse_ct(..., **asked) says, into both files; see kept()."""
     from .ct_pipeline import CTModels, analyse_ct
     from .ct_writer import write_nrrd
 
-    if labels.shape != volume.voxels.shape:
-        raise InvalidInput("The segmentation is not on the CT's grid.", "Give the segmentation of this very CT.")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise unwritable(out, fault) from fault
-    corrected = LabelVolume(labels, volume.ijk_to_lps, volume.series_uid)
-    analysis = analyse_ct(volume, CTModels.load(models_root), corrected=corrected)
+    analysis = analyse_ct(volume, CTModels.load(models_root), **asked)
     told = {
-        "notice": "Research use only, not a diagnosis. The outlines were made by another program, not validated here.",
+        "notice": "Research use only, not a diagnosis. Found by another program, not validated here.",
         "made_by": dict(made_by), "nodules": to_json(analysis.result.nodules),
-        "malignancy_by": to_json(analysis.result.provenance[1:]), "notes": list(analysis.result.notes[:2]),
+        "malignancy_by": to_json(analysis.result.provenance[1:]), "notes": list(analysis.result.notes),
     }  # fmt: skip
     fields = {"made_by": str(made_by.get("name", ""))[:200]}
     write_nrrd(out / MASK_FILE, analysis.mask.labels, volume.ijk_to_lps, fields)

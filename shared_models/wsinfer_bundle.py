@@ -2,6 +2,7 @@
 
 Wanted          what is to be added, checked as far as it can be without running it
 add_model()     the bundle, complete or not at all
+settled()       the same of any bundle: made beside its place, then moved there
 remove_model()  gone; never one that ships
 
 The new folder is made beside its place, in a folder of its own that is no bundle, checked there as the server will, and
@@ -14,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,15 +142,8 @@ def add_model(wanted: Wanted, root: Path, replace: bool = False, shipped: Path =
     ModelUnavailable : the model cannot be run, or its answers are of no use.
     ServerError : the folder cannot be written.
     """
-    place = root / wanted.name
-    if (shipped / wanted.name).exists():
-        raise InvalidInput(f"{wanted.name} is a model that ships.", "Choose another name with --name.")
-    if place.exists() and not replace:
-        raise InvalidInput(f"There is a model {wanted.name} already.", "Choose another --name, or give --replace.")
-    if place.exists() and not _is_added(place):
-        raise InvalidInput(f"{place} is not a model that was added here.", "Choose another name with --name.")
-    with _staging(root) as folder:
-        made = folder / wanted.name
+
+    def fill(made: Path) -> None:
         for part in ("configs", "docs", "models"):
             (made / part).mkdir(parents=True)
         shutil.copyfile(wanted.script, made / SCRIPT)
@@ -159,8 +153,29 @@ def add_model(wanted: Wanted, root: Path, replace: bool = False, shipped: Path =
         (made / "LICENSE").write_text(wanted.licence)
         (made / "docs" / "README.md").write_text(card(wanted, said))
         (made / "configs" / "metadata.json").write_text(json.dumps(_metadata(wanted, said), indent=1) + "\n")
-        bundle = Bundle.load(made)
-        parsed(bundle.own["config"])
+        parsed(Bundle.load(made).own["config"])
+
+    return settled(wanted.name, root, replace, shipped, fill)
+
+
+def settled(name: str, root: Path, replace: bool, shipped: Path, fill: Callable[[Path], None]) -> Bundle:
+    """The bundle ``name`` below ``root``, which ``fill(folder)`` makes: complete or not at all.
+
+    Raises
+    ------
+    InvalidInput : the name is taken. ServerError : the folder cannot be written. Besides, what ``fill`` raises.
+    """
+    place = root / name
+    if (shipped / name).exists():
+        raise InvalidInput(f"{name} is a model that ships.", "Choose another name with --name.")
+    if place.exists() and not replace:
+        raise InvalidInput(f"There is a model {name} already.", "Choose another --name, or give --replace.")
+    if place.exists() and not _is_added(place):
+        raise InvalidInput(f"{place} is not a model that was added here.", "Choose another name with --name.")
+    with _staging(root) as folder:
+        made = folder / name
+        fill(made)
+        Bundle.load(made)
         _settle(made)
         before = folder / "before"
         if place.exists():
