@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 
@@ -153,20 +153,28 @@ def degraded(pixels: Array, strength: str) -> Array:
 
 
 def without(cases: Sequence[FusionCase], share: float, seed: int = 0) -> list[FusionCase]:
-    """Each modality of each case missing with probability ``share``; one that would have none keeps all it had.
+    """Each modality of each case missing with probability ``share``; where CT and slide would both be, both stay.
 
-    What is missing depends on the case's name and the seed alone, not on its class or its results.
+    What is missing depends on the case's name and the seed alone, not on its class or its results: so that the rule
+    for cases that would have nothing does not look at the clinical fields, which only cancers have.
     """
     changed = []
     for case in cases:
         digest = hashlib.sha256(f"{seed} {case.case_id}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        there: dict[str, Any] = {name: rng.random() >= share for name in ("radiology", "pathology", "clinical")}
-        kept = {name: getattr(case, name) if stays else None for name, stays in there.items()}
-        if any(value is not None for value in kept.values()):
-            raw = {f"raw_{n}": getattr(case, f"raw_{n}") if there[n] else None for n in ("radiology", "pathology")}
-            case = replace(case, **kept, **raw)
-        changed.append(case)
+        radiology, pathology, clinical = (rng.random() >= share for _ in range(3))
+        if not (radiology or pathology):
+            radiology = pathology = True
+        changed.append(
+            replace(
+                case,
+                radiology=case.radiology if radiology else None,
+                pathology=case.pathology if pathology else None,
+                clinical=case.clinical if clinical else None,
+                raw_radiology=case.raw_radiology if radiology else None,
+                raw_pathology=case.raw_pathology if pathology else None,
+            )
+        )
     return changed
 
 
