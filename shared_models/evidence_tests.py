@@ -62,7 +62,8 @@ def youden(y: Array, score: Array) -> float:
     """
     at = np.unique(score)[::-1]
     called = score[None] >= at[:, None]
-    return float(at[int((called[:, y].mean(axis=1) - called[:, ~y].mean(axis=1)).argmax())])
+    gain = called[:, y].mean(axis=1) - called[:, ~y].mean(axis=1)
+    return float(at[int(np.round(gain, 12).argmax())])
 
 
 def _right(cases: Cases, name: str, rival: Array, tuning: Optional[Cases]) -> Optional[Array]:
