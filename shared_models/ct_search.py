@@ -11,8 +11,9 @@ from typing import Any, Callable, Optional
 import numpy as np
 
 from .contract.values import Array, CTVolume
+from .ct_linking import followed
 from .ct_lungs import lung_box
-from .ct_neighbourhood import Prompt
+from .ct_neighbourhood import THIN_MM, Neighbourhood, Prompt
 from .ct_network import COARSE_SEARCH_MM, SEARCH_MM
 from .ct_nodules import LEAST_MM, MOST_KEPT, Candidate, candidates, piece_at, suspicion, verified
 from .ct_segmentation import nodule_probability, prompted_probability
@@ -61,7 +62,8 @@ def searched(
         if verified(seen.score, seen.mask, hu[seen.where], expected, spacing[::-1]):
             taken[seen.where] |= seen.mask
             found.append(seen)
-    return sorted(found, key=lambda piece: -suspicion(piece, spacing))[:MOST_KEPT]
+    kept = sorted(found, key=lambda piece: -suspicion(piece, spacing))[:MOST_KEPT]
+    return [_extended(network, hu, spacing, piece, device, cancelled) for piece in kept]
 
 
 def outlined(
@@ -85,8 +87,6 @@ def outlined(
     turns : quarter turns of which the answers are averaged
     extent_mm : how large the lesion is thought to be, 0 if unknown
     """
-    from scipy import ndimage
-
     around, probability = prompted_probability(
         network, hu, spacing_mm, prompt, device, turns=turns, extent_mm=extent_mm, cancelled=cancelled
     )
@@ -94,6 +94,26 @@ def outlined(
     mask = piece_at(probability, prompt.within(around.where), spacing_mm[::-1], by_size=found_by != "search")
     if mask is None:
         return None
+    piece = _cut_out(mask, around, float(probability[mask].mean()), found_by)
+    # What the search finds is followed once it is kept.
+    return piece if found_by == "search" else _extended(network, hu, spacing_mm, piece, device, cancelled)
+
+
+def _extended(
+    network: Any, hu: Array, spacing_mm: tuple[float, float, float], piece: Candidate, device: str, cancelled: Cancel
+) -> Candidate:
+    """The piece with the slices above and below in which it goes on, where slices are thick."""
+    around = piece.around
+    if around is None or spacing_mm[2] <= THIN_MM:
+        return piece
+    mask = followed(network, hu, spacing_mm, piece.shown_in(around.where), around, device, SEARCH_TURNS, cancelled)
+    return _cut_out(mask, around, piece.score, piece.found_by)
+
+
+def _cut_out(mask: Array, around: Neighbourhood, score: float, found_by: str) -> Candidate:
+    """The piece of a mask (bool, of ``around.where``, not empty)."""
+    from scipy import ndimage
+
     used = ndimage.find_objects(mask.astype(np.uint8))[0]
     k, j, i = (slice(w.start + u.start, w.start + u.stop) for w, u in zip(around.where, used))
-    return Candidate((k, j, i), mask[used], float(probability[mask].mean()), found_by, around)
+    return Candidate((k, j, i), mask[used], score, found_by, around)
