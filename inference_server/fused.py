@@ -30,7 +30,7 @@ class Fuser:
 
     Parameters
     ----------
-    models : folder of model bundles; the clinical model is loaded from it on first use
+    models : folder of model bundles; the clinical model and the learned weights are loaded from it on first use
     """
 
     def __init__(self, cases: Cases, models: Path) -> None:
@@ -38,6 +38,7 @@ class Fuser:
         self._models = models
         self._lock = threading.Lock()
         self._clinical_model: Any = None
+        self._learned: Any = None
 
     def fuse(self, case_id: str, weights: Optional[Mapping[str, float]]) -> dict[str, Any]:
         """Fuse what the case holds, keep the result, and return its JSON.
@@ -65,7 +66,9 @@ class Fuser:
         with self._lock:
             if self._clinical_model is None:
                 from shared_models.clinical import ClinicalModel
+                from shared_models.fusion_weights import learned_in
 
+                self._learned = learned_in(self._models)
                 self._clinical_model = ClinicalModel.load(self._models)
         result = fuse(
             held.get("radiology"),
@@ -73,6 +76,7 @@ class Fuser:
             held.get("clinical"),
             clinical_model=self._clinical_model,
             weights=weights,
+            learned=self._learned,
         )
         body: dict[str, Any] = to_json(result)
         return body

@@ -23,6 +23,7 @@ from shared_models.fusion_cases import FusionCase
 from shared_models.fusion_evidence import CANCERS
 from shared_models.fusion_fit import fitted, fixed, log_odds, loss, named, of_cases
 from shared_models.fusion_weights import BUNDLE, WEIGHTS, FusionWeights, learned_in
+from shared_models.model_bundle import MODELS_ROOT, Bundle
 
 THREE = ("adenocarcinoma", "squamous_cell", "normal")
 NONE = dict.fromkeys(CLASSES)
@@ -303,3 +304,14 @@ def test_the_bundle_is_written_read_and_checked(tmp_path):
 def test_weights_that_are_none_are_refused(wrong):
     with pytest.raises(ValueError):
         FusionWeights.of_numbers({**OWN, **wrong}, BY_FUSION)
+
+
+def test_the_weights_that_ship_are_fitted_to_the_models_that_ship():
+    """Where this fails a model was trained again: run `python -m shared_models.train_fusion --data ../shared/data`."""
+    learned = learned_in(MODELS_ROOT)
+    if learned is None:
+        pytest.skip("no learned weights ship")
+    for modality, name in (
+        ("radiology", "lung_nodule_malignancy"), ("pathology", "lung_he_lite0"), ("clinical", "lung_clinical_subtype"),
+    ):  # fmt: skip
+        assert learned.fitted_with[modality] == Bundle.load(MODELS_ROOT / name).weights_sha256, modality
