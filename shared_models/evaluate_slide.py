@@ -11,6 +11,7 @@ linear discriminant analysis on the training tiles.
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Optional
 
@@ -82,6 +83,7 @@ class ColourBaseline:
         self._k = k
 
     @classmethod
+    @lru_cache(maxsize=1)
     def trained(cls, data_root: Path, classes: tuple[str, ...]) -> Optional[ColourBaseline]:
         """On the training tiles; None where fewer than two classes have any."""
         rows, labels = [np.empty((0, 6))], []
