@@ -5,8 +5,8 @@ paired()                     two sides of the same cases, checked
 accuracy(), macro_f1()       of class indices
 sensitivity(), specificity() of a yes or no
 auroc(), macro_auroc()       of scores; ties count half
-delong()                     whether two scores of the same cases differ in AUROC
-delong_ci()                  interval of one AUROC
+delong()                     whether two scores of the same cases differ in AUROC; by groups too
+delong_ci()                  interval of one AUROC, the same way
 
 All take NaN-free arrays of the same length n and raise ValueError otherwise.
 """
@@ -14,7 +14,7 @@ All take NaN-free arrays of the same length n and raise ValueError otherwise.
 from __future__ import annotations
 
 import math
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 
@@ -122,48 +122,73 @@ def _components(positive: Array, values: Array) -> tuple[Array, Array]:
     return of_positive, of_negative
 
 
-def delong(y: Labels, first: Labels, second: Labels) -> tuple[float, float]:
+def _variance(of_positive: Array, of_negative: Array, mean: float, positive: Array, groups: Optional[Labels]) -> float:
+    """Of a mean of structural components; by groups as Obuchowski 1997, where each case is one the same as DeLong's."""
+    n1, n0 = len(of_positive), len(of_negative)
+    if groups is None:
+        return float(of_positive.var(ddof=1)) / n1 + float(of_negative.var(ddof=1)) / n0
+    _, place = np.unique(paired(positive, groups)[1], return_inverse=True)
+    count = int(place.max()) + 1
+    up = np.bincount(place[positive], weights=of_positive - mean, minlength=count)
+    down = np.bincount(place[~positive], weights=of_negative - mean, minlength=count)
+    with_up, with_down = len(set(place[positive].tolist())), len(set(place[~positive].tolist()))
+    if min(with_up, with_down) < 2:
+        return float("nan")
+    return (
+        with_up / (with_up - 1) * float(up @ up) / n1**2 + with_down / (with_down - 1) * float(down @ down) / n0**2
+        + 2 * count / (count - 1) * float(up @ down) / (n1 * n0)
+    )  # fmt: skip
+
+
+def delong(y: Labels, first: Labels, second: Labels, groups: Optional[Labels] = None) -> tuple[float, float]:
     """Paired test of two AUROCs over the same cases.
 
     Parameters
     ----------
     y : (n,) 0 or 1, or bool; first, second : (n,) scores
+    groups : (n,), what stays together: patients, or source fields. None: cases count as independent, and where a
+        patient has several, p is too small
 
     Returns
     -------
-    (AUROC of first - AUROC of second, two-sided p). Cases count as independent: where a patient has several, p is too
-    small, and an interval of bootstrap_ci over patients belongs beside it. p is 1 where the two do not differ, NaN
-    where one class has fewer than two cases.
+    (AUROC of first - AUROC of second, two-sided p). p is 1 where the two do not differ, NaN where one class has fewer
+    than two cases, or lies in fewer than two groups.
 
-    Source: DeLong et al. 1988, doi 10.2307/2531595, by midranks as in Sun and Xu 2014, doi 10.1109/LSP.2014.2337313.
+    Source: DeLong et al. 1988, doi 10.2307/2531595, by midranks as in Sun and Xu 2014, doi 10.1109/LSP.2014.2337313;
+    by groups Obuchowski 1997, doi 10.2307/2533958.
     """
     positive = paired(y, first)[0].astype(bool)
-    n1, n0 = int(positive.sum()), int((~positive).sum())
     scores = [paired(y, score)[1].astype(np.float64) for score in (first, second)]
     difference = auroc(positive, scores[0]) - auroc(positive, scores[1])
-    if min(n1, n0) < 2:
+    if min(int(positive.sum()), int((~positive).sum())) < 2:
         return difference, float("nan")
     (one, other), (minus_one, minus_other) = zip(*(_components(positive, values) for values in scores))
-    variance = float((one - other).var(ddof=1)) / n1 + float((minus_one - minus_other).var(ddof=1)) / n0
+    variance = _variance(one - other, minus_one - minus_other, difference, positive, groups)
+    if math.isnan(variance):
+        return difference, variance
     if abs(difference) < 1e-12:
         return 0.0, 1.0
     return difference, math.erfc(abs(difference) / math.sqrt(2 * variance)) if variance > 0 else 0.0
 
 
-def delong_ci(y: Labels, score: Labels, level: float = 0.95) -> tuple[float, float]:
+def delong_ci(
+    y: Labels, score: Labels, level: float = 0.95, groups: Optional[Labels] = None
+) -> tuple[float, float]:
     """Interval of one AUROC, by DeLong's variance and the normal distribution, cut at 0 and 1.
 
     Parameters
     ----------
     y : (n,) 0 or 1, or bool; score : (n,)
     level : of the interval
+    groups : (n,), as in delong()
 
     Returns
     -------
-    (low, high); NaN where one class has fewer than two cases. Cases count as independent. At an AUROC of 1 the variance
-    is 0 and the interval a point: intervals.bca_ci() fares no better there, and the number of cases has to be told.
+    (low, high); NaN where one class has fewer than two cases, or lies in fewer than two groups. At an AUROC of 1 the
+    variance is 0 and the interval a point: intervals.bca_ci() fares no better there, and the number of cases has to be
+    told.
 
-    Source: DeLong et al. 1988, doi 10.2307/2531595.
+    Source: as of delong().
     """
     from statistics import NormalDist
 
@@ -171,8 +196,7 @@ def delong_ci(y: Labels, score: Labels, level: float = 0.95) -> tuple[float, flo
     positive = truth.astype(bool)
     if min(int(positive.sum()), int((~positive).sum())) < 2:
         return float("nan"), float("nan")
-    of_positive, of_negative = _components(positive, values.astype(np.float64))
-    variance = float(of_positive.var(ddof=1)) / len(of_positive) + float(of_negative.var(ddof=1)) / len(of_negative)
-    half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(variance)
     area = auroc(positive, values)
-    return max(0.0, area - half), min(1.0, area + half)
+    variance = _variance(*_components(positive, values.astype(np.float64)), area, positive, groups)
+    half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt(max(variance, 0.0)) if variance == variance else variance
+    return (half, half) if half != half else (max(0.0, area - half), min(1.0, area + half))

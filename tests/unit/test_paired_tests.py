@@ -49,6 +49,9 @@ def test_intervals_of_many_means_are_those_of_the_plain_bootstrap() -> None:
 
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    # statsmodels 0.15.0, multipletests(method="holm")
+    theirs = [0.055, 0.12, 0.12, 0.03, 0.2, 0.12]
+    assert holm([0.011, 0.04, 0.03, 0.005, 0.2, 0.04]) == pytest.approx(theirs)
     assert holm([0.6, 0.7]) == [1.0, 1.0] and holm([]) == []
 
 

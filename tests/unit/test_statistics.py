@@ -114,6 +114,44 @@ def test_delong_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     assert statistics.delong_ci([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4]) == (1.0, 1.0)
 
 
+def test_delong_by_groups_of_one_is_delong_and_copies_are_no_evidence() -> None:
+    rng = np.random.default_rng(2)
+    y = rng.random(60) < 0.4
+    first, second = (y + rng.normal(0, 1, 60)).round(1), (0.4 * y + rng.normal(0, 1, 60)).round(1)
+    plain, interval = statistics.delong(y, first, second), statistics.delong_ci(y, first)
+    assert statistics.delong(y, first, second, np.arange(60)) == pytest.approx(plain)
+    assert statistics.delong_ci(y, first, groups=np.arange(60)) == pytest.approx(interval)
+    four = [np.repeat(side, 4) for side in (y, first, second, np.arange(60))]
+    assert statistics.delong(*four) == pytest.approx(plain)
+    assert statistics.delong_ci(four[0], four[1], groups=four[3]) == pytest.approx(interval)
+    assert statistics.delong(*four[:3])[1] < plain[1]
+
+
+def test_delong_by_groups_is_right_about_as_often_as_it_says_where_delong_is_not() -> None:
+    rng = np.random.default_rng(5)
+    plain, grouped, held = [], [], []
+    names = np.repeat(np.arange(50), 4)
+    for _ in range(300):
+        y = rng.random(200) < np.repeat(rng.choice([0.2, 0.8], 50), 4)
+        scores = [y + np.repeat(rng.normal(0, 1, 50), 4) + rng.normal(0, 0.5, 200) for _ in range(2)]
+        plain.append(statistics.delong(y, *scores)[1] < 0.05)
+        grouped.append(statistics.delong(y, *scores, names)[1] < 0.05)
+        low, high = statistics.delong_ci(y, scores[0], groups=names)
+        held.append(low <= 0.7365 <= high)  # Phi(1 / sqrt(2 x 1.25)), of cases of different groups
+    assert np.mean(plain) > 0.1 and 0.02 < np.mean(grouped) < 0.1 and 0.86 < np.mean(held)
+
+
+def test_delong_by_groups_agrees_with_the_bootstrap_over_groups() -> None:
+    rng = np.random.default_rng(9)
+    names = np.repeat(np.arange(60), rng.integers(1, 6, 60))
+    y = rng.random(len(names)) < np.where(names % 2, 0.7, 0.3)
+    score = y + np.repeat(rng.normal(0, 1, 60), np.bincount(names)) + rng.normal(0, 0.3, len(names))
+    low, high = statistics.delong_ci(y, score, groups=names)
+    other = statistics.bootstrap_ci(lambda i: statistics.auroc(y[i], score[i]), names, n=1500)
+    assert (low, high) == pytest.approx(other, abs=0.03)
+    assert np.isnan(statistics.delong_ci([1, 1, 0, 0], [1.0, 2.0, 0.5, 0.1], groups=["a", "a", "b", "c"])).all()
+
+
 def test_sensitivity_and_specificity_agree_with_scikit_learn() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
