@@ -14,8 +14,10 @@ Google's, github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lit
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Optional
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from .contract.errors import ModelUnavailable
@@ -80,12 +82,22 @@ class SlideNetwork(nn.Module):
     Parameters
     ----------
     classes : number of logits
+    enlarged_px : side to which tiles are enlarged first, a multiple of 32; TILE_PX leaves them as they are. It is part
+        of the weights file, so that weights are never run at a side they were not measured at
 
     Forward: float (n, 3, 224, 224), RGB, 0 to 255 -> float (n, classes) logits.
+
+    A network that was trained on randomly scaled tiles answers better at a larger side than it was trained at: Touvron
+    et al. 2019, arXiv:1906.06423.
     """
 
-    def __init__(self, classes: int = len(SLIDE_CLASSES)) -> None:
+    enlarge: Optional[Tensor]
+
+    def __init__(self, classes: int = len(SLIDE_CLASSES), enlarged_px: int = TILE_PX) -> None:
         super().__init__()
+        # Bilinear interpolation of one axis as a matrix, (enlarged_px, 224).
+        lines = functional.interpolate(torch.eye(TILE_PX)[None], size=enlarged_px, mode="linear")[0].T
+        self.register_buffer("enlarge", lines.contiguous() if enlarged_px != TILE_PX else None)
         self._conv_stem = nn.Sequential(_padding(3, 2), nn.Conv2d(3, _STEM, 3, 2, bias=False))
         self._bn0 = nn.BatchNorm2d(_STEM, eps=_BN_EPS)
         blocks, channels = [], _STEM
@@ -97,18 +109,30 @@ class SlideNetwork(nn.Module):
         self._conv_head = nn.Conv2d(channels, _HEAD, 1, bias=False)
         self._bn1 = nn.BatchNorm2d(_HEAD, eps=_BN_EPS)
         self.relu_stem = nn.ReLU6()
-        # The last features before pooling, (n, 1280, 7, 7): the layer that Grad-CAM looks at.
+        # The last features before pooling, (n, 1280, 7, 7) at 224 px: the layer that Grad-CAM looks at.
         self.features = nn.ReLU6()
         self._dropout = nn.Dropout(0.2)
         self._fc = nn.Linear(_HEAD, classes)
 
     def early(self, pixels: Tensor, blocks: int) -> Tensor:
         """Features after the stem and the first ``blocks`` blocks; what training freezes."""
-        x = (pixels - 127.0) / 128.0
+        x = (self._enlarged(pixels) - 127.0) / 128.0
         x = self.relu_stem(self._bn0(self._conv_stem(x)))
         for block in self._blocks[:blocks]:
             x = block(x)
         return x
+
+    def _enlarged(self, pixels: Tensor) -> Tensor:
+        if self.enlarge is None:
+            return pixels
+        if torch.onnx.is_in_onnx_export():
+            size = (self.enlarge.shape[0], self.enlarge.shape[0])
+            return functional.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
+        # The same as two products of matrices, whose gradient ONNX Runtime can run too.
+        lines, (n, channels, height, width) = self.enlarge.t(), pixels.shape
+        side = lines.shape[1]
+        wide = (pixels.reshape(-1, width) @ lines).reshape(n, channels, height, side).permute(0, 1, 3, 2)
+        return (wide.reshape(-1, height) @ lines).reshape(n, channels, side, side).permute(0, 1, 3, 2)
 
     def late(self, features: Tensor, blocks: int) -> Tensor:
         """Logits of what early() gave for the same ``blocks``."""
@@ -148,9 +172,10 @@ def restored(path: Path, classes: int = len(SLIDE_CLASSES), device: str = "cpu")
     ------
     ModelUnavailable : the file is missing, is not a plain state dict, or does not fit.
     """
-    network = SlideNetwork(classes)
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network = SlideNetwork(classes, state["enlarge"].shape[0] if "enlarge" in state else TILE_PX)
+        network.load_state_dict(state)
     except Exception as fault:  # torch raises several kinds for a broken file
         raise ModelUnavailable("The weights of the slide model cannot be read.", "Install the models again.") from fault
     return network.eval().to(device)

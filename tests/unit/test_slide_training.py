@@ -150,6 +150,30 @@ def test_weights_of_runs_are_averaged(tmp_path) -> None:
     assert mean["count"].dtype == torch.int64 and int(mean["count"]) == 7
 
 
+@pytest.mark.parametrize("side", [256, 288])
+def test_a_network_that_enlarges_its_tiles_says_so_in_its_weights(tmp_path, side) -> None:
+    from shared_models.package_slide import averaged, biased, export
+    from shared_models.slide_network import restored
+
+    torch.manual_seed(0)
+    plain = SlideNetwork()
+    torch.save(plain.state_dict(), tmp_path / "best.pt")
+    averaged([tmp_path], tmp_path / "big.pt", side)
+    biased(tmp_path / "big.pt", np.array([1.0, -2.0, 0.5]))
+    network = restored(tmp_path / "big.pt")
+    pixels = torch.rand(2, 3, 224, 224) * 255
+    big = torch.nn.functional.interpolate(pixels, size=(side, side), mode="bilinear", align_corners=False)
+    with torch.no_grad():
+        plain.eval()
+        wanted, got = plain(big) + torch.tensor([1.0, -2.0, 0.5]), network(pixels)
+    assert torch.allclose(got, wanted, atol=1e-4)
+    export(tmp_path / "big.pt", tmp_path / "big.onnx")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession((tmp_path / "big.onnx").read_bytes(), providers=["CPUExecutionProvider"])
+    assert np.abs(session.run(None, {"pixels": pixels.numpy()})[0] - got.numpy()).max() < 1e-4
+
+
 def test_conditions_change_tiles_as_they_say() -> None:
     from shared_models.slide_conditions import CONDITIONS
 
