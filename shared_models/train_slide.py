@@ -1,82 +1,102 @@
-"""Trains the H&E tile model: one command, seeds set, checkpoints every epoch, may be resumed.
+"""The H&E tile model's training: `lungxai train he_tiles --data ../shared/data --out out/slide`
 
-    python -m shared_models.train_slide --data ../shared/data --out out/slide [--resume]
+OUT/...   the run (see training_loop); result.json also holds the temperature; metrics are made by evaluate_slide
 
-OUT/last.pt      everything needed to go on: weights, their moving average, optimiser, epoch, best so far
-OUT/best.pt      weights (moving average) of the best epoch on the validation split
-OUT/result.json  commit, command, seed, every epoch, and temperature; metrics are made by evaluate_slide
-
-EfficientNet-Lite0 from ImageNet or --start, stem and first blocks frozen (slide_early), batch-norm statistics frozen;
-AdamW, cosine rate with a warm-up, label smoothing, mixup and CutMix, classes drawn equally often or weighted
+EfficientNet-Lite0 from ImageNet or --set start=FILE, stem and first blocks frozen (slide_early), batch-norm statistics
+frozen; AdamW, cosine rate with a warm-up, label smoothing, mixup and CutMix, classes drawn equally often or weighted
 (slide_mixing), strong stain, scale and JPEG changes (slide_augmentation); optionally on stain-normalised tiles. The
 best epoch is the one with the lowest mean loss over the validation tiles as they are and after fixed stain and JPEG
 shifts: what is wanted is a model that stands other laboratories. One temperature is then fitted on the same tiles. The
 test split is not looked at here.
+
+`python -m shared_models.train_slide` is the same by its earlier name.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import dataclasses
 import math
 import os
-import sys
-import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from .code_version import git_commit
+from .contract.errors import InvalidInput
 from .contract.values import Array
 from .model_bundle import sha256_of
-from .slide_augmentation import STAIN_SPACES, augmented, shifted
-from .slide_data import TileSet, read_tiles
+from .slide_augmentation import STAIN_SPACES, augmented
+from .slide_data import FOLDER, TileSet, read_tiles
 from .slide_early import EarlyLayers
-from .slide_mixing import BALANCES, class_weights, drawn, mixed, mixed_loss
+from .slide_mixing import BALANCES, Mixed, class_weights, drawn, mixed, mixed_loss
 from .slide_network import SLIDE_CLASSES, SlideNetwork, imagenet_weights, restored
+from .slide_validation import BF16, as_batch, calibrated, class_indices, judged
 from .stain import METHODS, normaliser, target_of
+from .training_loop import train
+from .training_request import TrainRequest
+from .training_task import TrainingTask
 
 _WARM_UP = 1 / 12  # of all steps
 _SMOOTHING = 0.05
 _AVERAGE = 0.99
-# Without such instructions bfloat16 is emulated, and ten times slower than float32.
-_BF16 = any(torch.cpu.get_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def as_batch(pixels: Array) -> Tensor:
-    """uint8 (n, h, w, 3) -> float (n, 3, h, w), 0 to 255, channels last in memory."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
+@dataclass(frozen=True)
+class Recipe:
+    """What is learned, and how.
+
+    Parameters
+    ----------
+    patience : epochs without a better score before it ends; 0 never does
+    stain_augmentation : of STAIN_SPACES: whose stains are changed
+    mixup, cutmix : shares of the batches
+    balance : of BALANCES: classes drawn equally often, or weighed in the loss, or neither
+    normalise : a method of stain normalisation, whose target is a typical training tile; empty is none
+    start : file of weights to go on from in place of ImageNet's
+    frozen_blocks : that keep their weights, after the stem
+    """
+
+    epochs: int = 12
+    patience: int = 0
+    batch: int = 32
+    rate: float = 4e-4
+    stain_augmentation: str = "hed"
+    mixup: float = 0.5
+    cutmix: float = 0.0
+    balance: str = "sampling"
+    normalise: str = ""
+    start: str = ""
+    frozen_blocks: int = 3
+
+    def __post_init__(self) -> None:
+        if self.stain_augmentation not in STAIN_SPACES or self.balance not in BALANCES:
+            raise ValueError(f"stain_augmentation is one of {', '.join(STAIN_SPACES)}; "
+                             f"balance is one of {', '.join(BALANCES)}")  # fmt: skip
+        if self.normalise and self.normalise not in METHODS:
+            raise ValueError(f"normalise is empty or one of {', '.join(METHODS)}")
+        if min(self.mixup, self.cutmix) < 0 or self.mixup + self.cutmix > 1:
+            raise ValueError("mixup and cutmix are shares of the batches: 0 or more each, at most 1 together")
+        if self.epochs < 1 or self.batch < 1 or self.rate <= 0 or not 0 <= self.frozen_blocks <= 15:
+            raise ValueError("epochs and batch are 1 or more, rate is above 0, frozen_blocks from 0 to 15")
 
 
-def class_indices(tiles: TileSet) -> Tensor:
-    """int64 (n,), positions in SLIDE_CLASSES."""
-    return torch.tensor([SLIDE_CLASSES.index(label) for label in tiles.labels])
+class _Learner(nn.Module):
+    """What is trained: features of the frozen layers, or pixels, (n, c, h, w) -> logits (n, 3)."""
 
+    def __init__(self, network: SlideNetwork, frozen: int) -> None:
+        super().__init__()
+        self.network, self.frozen = network, frozen
 
-def logits_of(
-    network: SlideNetwork, early: EarlyLayers, tiles: TileSet, shift: bool = False, size: int = 32,
-    restain: Optional[Callable[[Array], Array]] = None,
-) -> Tensor:  # fmt: skip
-    """float32 (n, 3) logits in evaluation, of the tiles as they are or after the fixed shifts, then normalised."""
-    network.eval()
-    answers = []
-    with torch.inference_mode():
-        for start in range(0, len(tiles.pixels), size):
-            batch = as_batch(tiles.pixels[start : start + size])
-            batch = shifted(batch) if shift else batch
-            if restain is not None:
-                batch = as_batch(restain(batch.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()))
-            answers.append(_late(network, early(batch), early.blocks))
-    return torch.cat(answers)
-
-
-def _late(network: SlideNetwork, features: Tensor, blocks: int) -> Tensor:
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=_BF16):
-        return network.late(features.to(memory_format=torch.channels_last), blocks).float()
+    def forward(self, x: Tensor, pixels: bool = False) -> Tensor:
+        if pixels:
+            with torch.no_grad():
+                x = self.network.early(x, self.frozen)
+        return self.network.late(x.to(memory_format=torch.channels_last), self.frozen)
 
 
 def _prepare(network: SlideNetwork, frozen: int) -> None:
@@ -89,120 +109,92 @@ def _prepare(network: SlideNetwork, frozen: int) -> None:
         part.requires_grad_(False)
 
 
-def fitted_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature with the lowest cross-entropy, by golden section on its logarithm."""
-    low, high = math.log(0.2), math.log(5.0)
-    ratio = (math.sqrt(5) - 1) / 2
+class SlideTask(TrainingTask):
+    """The network on the training tiles ``tiles``, judged on ``held``."""
 
-    def loss(log_t: float) -> float:
-        return float(functional.cross_entropy(logits / math.exp(log_t), labels))
+    name = "he_tiles"
+    clip = 5.0
+    precision = "bf16" if BF16 else "fp32"
 
-    for _ in range(60):
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, b) if loss(a) < loss(b) else (a, high)
-    return math.exp((low + high) / 2)
+    def __init__(self, tiles: TileSet, held: TileSet, recipe: Recipe, seed: int) -> None:
+        self.recipe, self.held = recipe, held
+        self.epochs, self.patience = recipe.epochs, recipe.patience or None
+        self.labels, self.held_labels = class_indices(tiles), class_indices(held)
+        self.stain = stain_section(tiles.pixels, recipe.normalise, seed) if recipe.normalise else None
+        self.restain = normaliser(self.stain)
+        self.pixels = tiles.pixels if self.restain is None else self.restain(tiles.pixels)
+        self.weights = class_weights(self.labels.numpy(), len(SLIDE_CLASSES), recipe.balance)
+        start = sha256_of(Path(recipe.start)) if recipe.start else None
+        self.settings = {**dataclasses.asdict(recipe), "normalise": recipe.normalise or None, "start": start}
+        self.early: EarlyLayers
 
+    def network(self) -> nn.Module:
+        start = self.recipe.start
+        network = restored(Path(start)) if start else imagenet_weights(SlideNetwork())
+        network = network.to(memory_format=torch.channels_last)
+        _prepare(network, self.recipe.frozen_blocks)
+        self.early = EarlyLayers(network, self.recipe.frozen_blocks)
+        return _Learner(network, self.recipe.frozen_blocks)
 
-def _write(path: Path, save: Any) -> None:
-    """Whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    save(part)
-    os.replace(part, path)
+    def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        decay = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
+        plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, self.recipe.rate)
 
+    def begun(self, epoch: int, seed: int, rank: int, random: np.random.Generator) -> np.random.Generator:
+        """One generator an epoch, whatever went before."""
+        torch.manual_seed(seed * 1000 + epoch + 1_000_000_007 * rank)
+        return np.random.default_rng([seed, epoch, rank] if rank else [seed, epoch])
 
-def train(
-    data: Path, out: Path, *, epochs: int, batch: int, rate: float, seed: int, resume: bool,
-    limit: Optional[int] = None, stain: str = "hed", mixup: float = 0.5, cutmix: float = 0.0,
-    balance: str = "sampling", normalise: Optional[str] = None, start: Optional[Path] = None,
-    frozen: int = 3,
-) -> dict[str, Any]:  # fmt: skip
-    """Train, and return what result.json holds.
+    def training(self, network: nn.Module) -> None:
+        assert isinstance(network, _Learner)
+        _prepare(network.network, self.recipe.frozen_blocks)
 
-    ``limit`` takes only so many tiles of each split, for a trial; ``stain`` is one of STAIN_SPACES; ``mixup`` and
-    ``cutmix`` are shares of batches, ``balance`` one of BALANCES; ``normalise`` is a method of stain normalisation,
-    whose target is a typical training tile; ``start`` holds the weights to go on from in place of ImageNet's; the stem
-    and ``frozen`` blocks keep theirs.
-    """
-    read = [read_tiles(data, split) for split in ("train", "val")]
-    if read[0] is None or read[1] is None:
-        raise SystemExit(f"{data} does not hold the H&E tiles; see --data.")
-    sets = [_first(tiles, limit) for tiles in read if tiles is not None]
-    labels, val_labels = class_indices(sets[0]), class_indices(sets[1])
-    section = None if normalise is None else stain_section(sets[0].pixels, normalise, seed)
-    restain = normaliser(section)
-    pixels = sets[0].pixels if restain is None else restain(sets[0].pixels)
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    network = imagenet_weights(SlideNetwork()) if start is None else restored(start)
-    network = network.to(memory_format=torch.channels_last)
-    _prepare(network, frozen)
-    early = EarlyLayers(network, frozen)
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    decay = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, rate)
-    history: list[dict[str, float]] = []
-    best, first = math.inf, 0
-    if resume and (out / "last.pt").is_file():
-        kept = torch.load(out / "last.pt", map_location="cpu", weights_only=True)
-        network.load_state_dict(kept["network"])
-        optimiser.load_state_dict(kept["optimiser"])
-        average, history, best, first = kept["average"], kept["history"], kept["best"], kept["epoch"]
-        print(f"going on after epoch {first}", flush=True)
-    classes, weights = len(SLIDE_CLASSES), class_weights(labels.numpy(), len(SLIDE_CLASSES), balance)
-    steps = math.ceil(len(drawn(labels.numpy(), classes, balance, np.random.default_rng(0))) / batch)
-    commit, started = git_commit(), time.monotonic()
-    probe = SlideNetwork().to(memory_format=torch.channels_last)
-    for epoch in range(first, epochs):
-        # One generator an epoch, so that a resumed run draws what an unbroken one would have.
-        rng = np.random.default_rng([seed, epoch])
-        torch.manual_seed(seed * 1000 + epoch)
-        order, total = drawn(labels.numpy(), classes, balance, rng), 0.0
-        _prepare(network, frozen)
-        for step in range(steps):
-            done = epoch * steps + step
-            warm = min(1.0, (done + 1) / (_WARM_UP * epochs * steps))
-            for group in optimiser.param_groups:
-                group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * done / (epochs * steps)))
-            chosen = order[step * batch : (step + 1) * batch]
-            pair = mixed(augmented(as_batch(pixels[chosen]), rng, stain), rng, mixup, cutmix)
-            logits = _late(network, early(pair.tiles), frozen)
-            loss = mixed_loss(logits, labels[torch.from_numpy(chosen)], pair, _SMOOTHING, weights)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], 5.0)
-            optimiser.step()
-            total += loss.item()
-            share = min(_AVERAGE, (done + 1) / (done + 10))
-            for name, value in network.state_dict().items():
-                if value.is_floating_point():
-                    average[name].lerp_(value, 1 - share)
-            if step % 10 == 9:
-                ahead = (time.monotonic() - started) / (done - first * steps + 1) * (epochs * steps - done - 1)
-                print(f"epoch {epoch + 1}/{epochs} step {step + 1}/{steps} loss {total / (step + 1):.4f} "
-                      f"about {ahead / 60:.1f} min left", flush=True)  # fmt: skip
-        probe.load_state_dict(average)
-        row = {"epoch": epoch + 1, "train_loss": total / steps, 
-               **_judged(probe, early, sets[1], val_labels, restain)}  # fmt: skip
-        history.append(row)
-        print(json.dumps({k: round(v, 4) for k, v in row.items()}), flush=True)
-        if row["val_loss"] + row["shifted_loss"] < best:
-            best = row["val_loss"] + row["shifted_loss"]
-            _write(out / "best.pt", lambda path: torch.save(_plain(probe), path))
-        state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average,
-                 "history": history, "best": best, "epoch": epoch + 1}  # fmt: skip
-        _write(out / "last.pt", lambda path, state=state: torch.save(state, path))
-        settings = {"epochs": epochs, "batch": batch, "rate": rate, "seed": seed, "stain_augmentation": stain,
-                    "mixup": mixup, "cutmix": cutmix, "balance": balance, "normalise": normalise,
-                    "frozen_blocks": frozen, "start": None if start is None else sha256_of(start)}  # fmt: skip
-        probe.load_state_dict(torch.load(out / "best.pt", weights_only=True))
-        result = {"commit": commit, "command": " ".join(["python -m shared_models.train_slide", *sys.argv[1:]]),
-                  "settings": settings, "train_tiles": len(labels), "val_tiles": len(val_labels),
-                  "minutes": round((time.monotonic() - started) / 60, 1), "history": history,
-                  "stain": section, **_calibrated(probe, early, sets[1], val_labels, restain)}  # fmt: skip
-        _write(out / "result.json", lambda path, result=result: path.write_text(json.dumps(result, indent=1)))
-    return result
+    def plan(self, epoch: int, random: np.random.Generator) -> Sequence[Array]:
+        order = drawn(self.labels.numpy(), len(SLIDE_CLASSES), self.recipe.balance, random)
+        return [order[k : k + self.recipe.batch] for k in range(0, len(order), self.recipe.batch)]
+
+    def batch(self, planned: Array, random: np.random.Generator) -> tuple[Mixed, Tensor]:
+        changed = augmented(as_batch(self.pixels[planned]), random, self.recipe.stain_augmentation)
+        return mixed(changed, random, self.recipe.mixup, self.recipe.cutmix), self.labels[torch.from_numpy(planned)]
+
+    def loss(self, network: nn.Module, batch: Any, random: np.random.Generator, device: torch.device) -> Tensor:
+        pair, target = batch
+        if device.type == "cpu":
+            logits = network(self.early(pair.tiles))
+        else:
+            logits = network(pair.tiles.to(device), True)
+        there = Mixed(pair.tiles, pair.order.to(device), pair.share)
+        weights = None if self.weights is None else self.weights.to(device)
+        return mixed_loss(logits.float(), target.to(device), there, _SMOOTHING, weights)
+
+    def rate(self, base: float, done: int, total: int) -> float:
+        warm = min(1.0, (done + 1) / (_WARM_UP * total))
+        return base * warm * 0.5 * (1 + math.cos(math.pi * done / total))
+
+    def share(self, done: int) -> float:
+        return min(_AVERAGE, (done + 1) / (done + 10))
+
+    def validated(self, network: nn.Module) -> dict[str, float]:
+        assert isinstance(network, _Learner)
+        return judged(network.network, self.early, self.held, self.held_labels, self.restain)
+
+    def score(self, figures: Mapping[str, float]) -> float:
+        """Lowest loss on the validation tiles as they are and shifted, together."""
+        return -(figures["val_loss"] + figures["shifted_loss"])
+
+    def told(self) -> dict[str, Any]:
+        return {"train_tiles": len(self.labels), "val_tiles": len(self.held_labels), "stain": self.stain}
+
+    def kept(self, network: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(network, _Learner)
+        return network.network.state_dict()
+
+    def finished(self, best: dict[str, Tensor]) -> dict[str, Any]:
+        network = SlideNetwork().to(memory_format=torch.channels_last)
+        network.load_state_dict(best)
+        return calibrated(network, self.early, self.held, self.held_labels, self.restain)
 
 
 def _first(tiles: TileSet, limit: Optional[int]) -> TileSet:
@@ -212,10 +204,6 @@ def _first(tiles: TileSet, limit: Optional[int]) -> TileSet:
     return TileSet(
         tiles.pixels[chosen], tiles.labels[chosen], tiles.groups[chosen], tuple(tiles.files[i] for i in chosen)
     )
-
-
-def _plain(network: SlideNetwork) -> dict[str, Tensor]:
-    return {name: value.contiguous() for name, value in network.state_dict().items()}
 
 
 def stain_section(pixels: Array, method: str, seed: int) -> dict[str, Any]:
@@ -230,28 +218,29 @@ def stain_section(pixels: Array, method: str, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _judged(
-    network: SlideNetwork, early: EarlyLayers, tiles: TileSet, labels: Tensor,
-    restain: Optional[Callable[[Array], Array]],
-) -> dict[str, float]:  # fmt: skip
-    row = {}
-    for name, shift in (("val", False), ("shifted", True)):
-        logits = logits_of(network, early, tiles, shift, restain=restain)
-        row[f"{name}_loss"] = float(functional.cross_entropy(logits, labels))
-        row[f"{name}_accuracy"] = float((logits.argmax(1) == labels).float().mean())
-    return row
+def trained(request: TrainRequest) -> None:
+    """Train on the tiles below request.data.
 
-
-def _calibrated(
-    network: SlideNetwork, early: EarlyLayers, tiles: TileSet, labels: Tensor,
-    restain: Optional[Callable[[Array], Array]],
-) -> dict[str, float]:  # fmt: skip
-    """The temperature, on the validation tiles as they are and shifted, taken together."""
-    both = torch.cat([logits_of(network, early, tiles, shift, restain=restain) for shift in (False, True)])
-    return {"temperature": fitted_temperature(both, torch.cat([labels, labels]))}
+    Raises
+    ------
+    InvalidInput : they are not there, or a setting is wrong; besides, what train() raises.
+    """
+    recipe = request.with_recipe(Recipe())
+    if recipe.start and not Path(recipe.start).is_file():
+        raise InvalidInput(f"There is no file {recipe.start} to go on from.", "Give weights of this network.")
+    read = [read_tiles(request.data, split) for split in ("train", "val")]
+    sets = [_first(tiles, request.limit) for tiles in read if tiles is not None]
+    if len(sets) < 2 or not all(len(tiles.labels) for tiles in sets):
+        raise InvalidInput(
+            f"{request.data} does not hold the H&E tiles in {FOLDER}.", "Give the folder of the data sets with --data."
+        )
+    train(SlideTask(*sets, recipe, request.seed), request)
 
 
 def main() -> None:
+    """The same training by its earlier name."""
+    from .train import as_before
+
     parser = argparse.ArgumentParser(description="Train the H&E tile model.")
     parser.add_argument("--data", type=Path, required=True, help="folder that holds lc25000_lung_224")
     parser.add_argument("--out", type=Path, required=True)
@@ -271,13 +260,13 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="weights to go on from, in place of ImageNet's")  # fmt: skip
     parser.add_argument("--frozen-blocks", type=int, choices=range(16), default=3, metavar="0-15")
     given = parser.parse_args()
-    if min(given.mixup, given.cutmix) < 0 or given.mixup + given.cutmix > 1:
-        parser.error("--mixup and --cutmix are shares of the batches: 0 or more each, at most 1 together")
-    torch.set_num_threads(min(int(os.environ.get("OMP_NUM_THREADS", 2)), os.cpu_count() or 1))
-    train(given.data, given.out, epochs=given.epochs, batch=given.batch, rate=given.rate, seed=given.seed,
-          resume=given.resume, limit=given.limit, stain=given.stain_augmentation, mixup=given.mixup,
-          cutmix=given.cutmix, balance=given.balance, normalise=given.normalise, start=given.start,
-          frozen=given.frozen_blocks)  # fmt: skip
+    named = ("batch", "rate", "stain_augmentation", "mixup", "cutmix", "balance", "normalise", "start", "frozen_blocks")
+    settings = {name: str(getattr(given, name)) for name in named if getattr(given, name) not in (None, "")}
+    raise SystemExit(as_before(TrainRequest(
+        SlideTask.name, given.data, given.out, seed=given.seed, epochs=given.epochs, limit=given.limit,
+        resume=given.resume, settings=settings,
+        threads=min(int(os.environ.get("OMP_NUM_THREADS", 2)), os.cpu_count() or 1),
+    )))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -206,9 +206,8 @@ class _Run:
 
     def _one_step(self, planned: Any) -> None:
         done = self.epoch * self.steps + self.step
-        factor = self.task.rate(done, self.task.epochs * self.steps, self.steps)
         for group, base in zip(self.optimiser.param_groups, self.base_rates):
-            group["lr"] = base * factor
+            group["lr"] = self.task.rate(base, done, self.task.epochs * self.steps)
         loss = self.task.loss(
             self.network, self.task.batch(planned, self.random), self.random, self.accelerator.device
         )
@@ -294,7 +293,8 @@ class _Run:
         if self.accelerator.num_processes > 1:
             broadcast_object_list(told)
         figures: dict[str, float] = told[0]
-        loss, score, record = float(np.mean(self.losses)), float(self.task.score(figures)), self.record
+        score = float(self.task.score({**figures, "epoch": self.epoch + 1}))
+        loss, record = float(np.mean(self.losses)), self.record
         best = math.isfinite(score) and (record["best"] is None or score > record["best"])
         self.epoch, self.step, self.losses = self.epoch + 1, 0, []
         if best:

@@ -74,7 +74,7 @@ class TrainingTask(abc.ABC):
 
     @abc.abstractmethod
     def score(self, figures: Mapping[str, float]) -> float:
-        """What the best epoch is chosen by: higher is better."""
+        """What the best epoch is chosen by: higher is better. ``figures`` also holds the "epoch", from 1."""
 
     @property
     def scored_by(self) -> str:
@@ -93,12 +93,12 @@ class TrainingTask(abc.ABC):
         """Put the network into training mode; a task may keep parts of it still."""
         network.train()
 
-    def rate(self, done: int, total: int, epoch_steps: int) -> float:
-        """Factor of the optimiser's learning rates at the step after ``done`` steps of ``total``.
+    def rate(self, base: float, done: int, total: int) -> float:
+        """Learning rate at the step after ``done`` steps of ``total``, of parameters that the optimiser gives ``base``.
 
         By default a warm-up over 100 steps times half a cosine.
         """
-        return (0.5 + 0.5 * math.cos(math.pi * (done + 1) / total)) * min(1.0, (done + 1) / 100)
+        return base * (0.5 + 0.5 * math.cos(math.pi * (done + 1) / total)) * min(1.0, (done + 1) / 100)
 
     def share(self, done: int) -> float:
         """Share of the moving average that is kept at the step after ``done`` steps; 0 takes the new weights."""

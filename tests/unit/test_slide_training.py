@@ -83,11 +83,14 @@ def test_frozen_layers_answer_as_torch_does_and_leave_the_network_in_training() 
 
 
 def test_training_goes_on_from_weights_on_normalised_tiles(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("accelerate", reason="training needs the extra [train]")
     from test_stain import ONE, OTHER, _amounts, _drawn
 
     from shared_models import train_slide
+    from shared_models.model_bundle import sha256_of
     from shared_models.slide_data import TileSet
     from shared_models.stain import normaliser
+    from shared_models.training_request import TrainRequest
 
     pictures = np.stack([_drawn(_amounts(s, 224), ONE if s % 2 else OTHER) for s in range(3)])
     names = np.array(["adenocarcinoma", "squamous_cell", "normal"])
@@ -95,12 +98,13 @@ def test_training_goes_on_from_weights_on_normalised_tiles(tmp_path, monkeypatch
     monkeypatch.setattr(train_slide, "read_tiles", lambda data, split: tiles)
     torch.manual_seed(0)
     torch.save(SlideNetwork().state_dict(), tmp_path / "start.pt")
-    settings = {"epochs": 1, "batch": 3, "rate": 1e-3, "seed": 1, "resume": False}
-    result = train_slide.train(
-        tmp_path, tmp_path / "run", **settings, cutmix=0.5, mixup=0.5, balance="loss", stain="both",
-        normalise="macenko", start=tmp_path / "start.pt",
-    )  # fmt: skip
-    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+    settings = {"batch": "3", "rate": "1e-3", "cutmix": "0.5", "balance": "loss", "stain_augmentation": "both",
+                "normalise": "macenko", "start": str(tmp_path / "start.pt")}  # fmt: skip
+    train_slide.trained(TrainRequest(
+        "he_tiles", tmp_path, tmp_path / "run", epochs=1, device="cpu", threads=1, settings=settings
+    ))  # fmt: skip
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["settings"]["start"] == sha256_of(tmp_path / "start.pt") and 0.2 < result["temperature"] < 5
     assert not np.array_equal(normaliser(result["stain"])(pictures), pictures)
     before = torch.load(tmp_path / "start.pt", weights_only=True)
     after = torch.load(tmp_path / "run" / "best.pt", weights_only=True)
@@ -187,3 +191,24 @@ def test_conditions_change_tiles_as_they_say() -> None:
     for factor in (0.5, 0.7, 1.4, 2.0):
         assert slope[f"{factor:g} x mpp"] == pytest.approx(20 * 255 / 224 * factor, abs=3)
     assert len({tile.tobytes() for tile in got["mixed shifts"]}) == 8
+
+
+def test_the_first_losses_are_those_of_the_loop_before_there_was_one_for_all(tmp_path) -> None:
+    """Computed with the training script as it was at commit 14e0e0c: same tiles, same weights, seed 3, float32."""
+    pytest.importorskip("accelerate", reason="training needs the extra [train]")
+    from shared_models.slide_data import TileSet
+    from shared_models.train_slide import Recipe, SlideTask
+    from shared_models.training_loop import train
+    from shared_models.training_request import TrainRequest
+
+    names = np.array(["adenocarcinoma", "squamous_cell", "normal"] * 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 224, 224, 3), dtype=np.uint8)
+    tiles = TileSet(pixels, names, names, tuple("abcdefghi"))
+    torch.manual_seed(0)
+    torch.save(SlideNetwork().state_dict(), tmp_path / "start.pt")
+    recipe = Recipe(epochs=2, batch=4, rate=1e-3, cutmix=0.4, start=str(tmp_path / "start.pt"))
+    request = TrainRequest("he_tiles", tmp_path, tmp_path / "run", seed=3, device="cpu", threads=1, precision="fp32")
+    record = train(SlideTask(tiles, tiles, recipe, 3), request)
+    losses = [row["loss"] for row in record["history"]]
+    assert losses == pytest.approx([1.1017602682, 1.0964419444], abs=2e-4)
+    assert [row["val_loss"] for row in record["history"]] == pytest.approx([1.0986944437, 1.0986933708], abs=2e-5)

@@ -69,12 +69,11 @@ def test_augmented_takes_the_space_it_is_told_and_draws_the_same() -> None:
 
 @pytest.mark.parametrize("options, expected", [([], "hed"), (["--stain-augmentation", "macenko"], "macenko")])
 def test_training_takes_the_option(options, expected, monkeypatch) -> None:
-    given: dict = {}
+    given: list = []
     monkeypatch.setattr(sys, "argv", ["train_slide", "--data", "d", "--out", "o", *options])
-    monkeypatch.setattr(train_slide, "train", lambda *places, **settings: given.update(settings, places=places))
-    threads = torch.get_num_threads()
-    try:
+    monkeypatch.setattr("shared_models.train.run", given.append)
+    with pytest.raises(SystemExit) as ended:
         train_slide.main()
-    finally:
-        torch.set_num_threads(threads)
-    assert given["stain"] == expected and given["places"] == (Path("d"), Path("o"))
+    (request,) = given
+    assert ended.value.code == 0 and (request.data, request.out) == (Path("d"), Path("o"))
+    assert request.with_recipe(train_slide.Recipe()).stain_augmentation == expected
