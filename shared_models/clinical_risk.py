@@ -27,7 +27,7 @@ NODULE_TYPES = ("solid", "part_solid", "nonsolid")
 EDUCATION = (
     "less than high school", "high school", "post high school training", "some college", "college", "postgraduate",
 )  # fmt: skip
-_NAMES = {
+INPUT_NAMES = {
     "age_years": "age", "ever_smoked": "whether the patient ever smoked", "bmi": "body mass index",
     "extrathoracic_cancer": "whether there was a cancer outside the chest more than five years ago",
     "cancer_within_5_years": "whether there was a cancer within the last five years",
@@ -56,17 +56,17 @@ def _number(value: Optional[float], name: str, low: float, high: float) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:  # NaN fails it
-        raise InvalidInput(f"{_NAMES[name]} must lie between {low:g} and {high:g}.".capitalize(), "Correct it.")
+        raise InvalidInput(f"{INPUT_NAMES[name]} must lie between {low:g} and {high:g}.".capitalize(), "Correct it.")
 
 
 def _one_of(value: Optional[str], name: str, allowed: tuple[str, ...]) -> None:
     if value is not None and value not in allowed:
-        raise InvalidInput(f"{_NAMES[name]} must be one of {', '.join(allowed)}.".capitalize(), "Correct it.")
+        raise InvalidInput(f"{INPUT_NAMES[name]} must be one of {', '.join(allowed)}.".capitalize(), "Correct it.")
 
 
 def _unknown(given: Any, model: str) -> Optional[Abstention]:
     """What is missing, in words; None where all is known."""
-    missing = [_NAMES[f.name] for f in fields(given) if getattr(given, f.name) is None]
+    missing = [INPUT_NAMES[f.name] for f in fields(given) if getattr(given, f.name) is None]
     if missing:
         return Abstention(f"{model} needs inputs that are not known.", f"Say {'; '.join(missing)}.")
     return None
@@ -213,6 +213,7 @@ _ORIGIN = {
     "white": 0.0, "black": 0.3944778, "hispanic": -0.7434744, "asian": -0.466585,
     "american_indian_or_alaska_native": 0.0, "native_hawaiian_or_pacific_islander": 1.027152,
 }  # fmt: skip
+ORIGINS = tuple(_ORIGIN)
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ class ScreeningCandidate:
                   "years_since_quitting": (0, 100)}  # fmt: skip
         for name, (low, high) in ranges.items():
             _number(getattr(self, name), name, low, high)
-        _one_of(self.origin, "origin", tuple(_ORIGIN))
+        _one_of(self.origin, "origin", ORIGINS)
         _one_of(self.education, "education", EDUCATION)
         if self.smokes_now and (self.ever_smoked is False or self.years_since_quitting):
             raise InvalidInput("Who smokes now has smoked, and has not quit.", "Correct the smoking history.")
