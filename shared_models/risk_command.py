@@ -29,7 +29,7 @@ from .clinical_risk import (
 MODELS: dict[str, tuple[Callable[[Any], Any], type, str]] = {
     "mayo": (mayo, MayoNodule, "a solitary nodule found by chance is malignant (Swensen 1997)"),
     "brock": (brock, BrockNodule, "a nodule of a first screening CT is cancer (McWilliams 2013)"),
-    "plcom2012": (plco_m2012, ScreeningCandidate, "lung cancer within six years, of people who smoked (Tammemägi 2013)"),
+    "plcom2012": (plco_m2012, ScreeningCandidate, "lung cancer in six years, of people who smoked (Tammemägi 2013)"),
 }
 _CHOICES = {"sex": ("female", "male"), "nodule_type": NODULE_TYPES, "education": EDUCATION, "origin": ORIGINS}
 _EXAMPLES = """\
