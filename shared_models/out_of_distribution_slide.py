@@ -23,7 +23,7 @@ import numpy as np
 from .contract.values import Abstention, Array
 from .out_of_distribution import UNRELIABLE
 
-MOST_FOREIGN = 0.9
+MOST_FOREIGN = 0.95
 LEAST_TILES = 1
 OUTPUT = "features"
 
