@@ -84,7 +84,7 @@ def test_tables_and_curves_hold_every_grade() -> None:
     result = {"split": "test", "models": {"tiles": {
         "n": 9, "groups": 7, "curves": {name: _figures(("accuracy", "ece", "nll", "brier"), 6) for name in names},
         "remedies": {"none": {r: _figures(("accuracy", "ece"), 1) for r in REMEDIES},
-                     "blur": {r: _figures(("accuracy", "ece"), 2) for r in REMEDIES}},
+                     "blur": {r: _figures(("accuracy", "ece"), len(AT)) for r in REMEDIES}},
     }}}  # fmt: skip
     found = presented(result)
     by_title = {curve["title"]: curve for curve in found["curves"]}
@@ -94,7 +94,7 @@ def test_tables_and_curves_hold_every_grade() -> None:
     assert accuracy["lines"]["blur"]["low"][1] == pytest.approx(0.7)
     assert "n 9 of 7 groups" in accuracy["note"] and "foreign" not in " ".join(by_title)
     table = next(table for table in found["tables"] if "win it back" in table["title"])
-    assert [row[0] for row in table["rows"]] == ["none", f"blur, grade {AT[0]}", f"blur, grade {AT[1]}"]
+    assert [row[0] for row in table["rows"]] == ["none", *(f"blur, grade {grade}" for grade in AT)]
     assert all(len(row) == len(one["columns"]) for one in found["tables"] for row in one["rows"])
     assert "0.80 (0.70 to 0.90)" in found["text"] and "simulated on real cases" in found["text"]
 

@@ -9,6 +9,7 @@ from shared_models.contract.errors import LungXAIError
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.values import CLASSES
 from shared_models.out_of_distribution_slide import weighed, with_features
+from shared_models.slide_heatmaps import shown_most
 from shared_models.slide_result import pooled, slide_result
 
 KNOWN = ("adenocarcinoma", "squamous_cell", "normal")
@@ -46,6 +47,7 @@ def test_a_slide_that_is_foreign_nearly_everywhere_has_no_answer() -> None:
     found = said([TUMOUR] * 20, [0.1] * 19 + [0.9])
     assert set(found.probabilities.values()) == {None} and "19 of 20 tiles" in found.abstention.reason
     assert found.abstention.what_would_help and found.reliability == pytest.approx(0.14)
+    assert shown_most(found) == "adenocarcinoma"  # its tiles can still be explained
     assert said([TUMOUR] * 20, [0.1] * 18 + [0.9] * 2).abstention is None
     assert said([TUMOUR], [0.1]).abstention is not None and said([TUMOUR], [0.9]).abstention is None
 
