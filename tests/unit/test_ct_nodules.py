@@ -7,7 +7,16 @@ from shared_models.contract.errors import BadGeometry
 from shared_models.contract.values import CTVolume
 from shared_models.ct_malignancy import NAMES, MalignancyModel, features
 from shared_models.ct_neighbourhood import Prompt
-from shared_models.ct_nodules import Candidate, axes_mm, candidates, piece_at, prompt_of, suspicion, verified
+from shared_models.ct_nodules import (
+    Candidate,
+    axes_mm,
+    candidates,
+    piece_at,
+    prompt_of,
+    suspicion,
+    verified,
+    without_caps,
+)
 
 SPACING = (0.8, 0.8, 2.0)  # column, row, slice
 
@@ -85,6 +94,22 @@ def test_the_threshold_of_flat_slices_follows_the_size() -> None:
         assert found.sum() == (distance <= (edge if edge == 3 else edge + 2)).sum()
         same = piece_at(probability, at(0, 30, 30), (5.0, spacing, spacing), by_size=False)
         assert same.sum() == (probability > 0.45).sum()
+
+
+def test_a_slice_that_holds_only_a_cap_does_not_belong_to_a_nodule_of_thin_slices() -> None:
+    z, y, x = np.ogrid[:31, :41, :41]
+    ball = (z - 15) ** 2 + (y - 20) ** 2 + (x - 20) ** 2 <= 10**2
+    found = piece_at(ball.astype(np.float32), at(15, 20, 20), (1.0, 1.0, 1.0))
+    assert np.flatnonzero(found.any((1, 2))).tolist() == list(range(7, 24))  # 1 - (8 / 10)**2 is over 0.3
+    np.testing.assert_array_equal(found[7:24], ball[7:24])
+    thick = piece_at(ball.astype(np.float32), at(15, 20, 20), (5.0, 1.0, 1.0))
+    np.testing.assert_array_equal(thick, ball)
+
+
+def test_a_waist_does_not_end_a_nodule() -> None:
+    two = np.zeros((9, 20, 20), bool)
+    two[1:4, 4:14, 4:14] = two[5:8, 4:14, 4:14] = two[4, 8:10, 8:10] = True
+    np.testing.assert_array_equal(without_caps(two), two)
 
 
 def test_a_box_means_the_piece_that_fills_it_most() -> None:
