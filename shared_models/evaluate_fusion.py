@@ -39,7 +39,7 @@ COHORTS: dict[str, tuple[str, bool]] = {
     "composed, nodules used again, tiles degraded": ("degraded", True),
 }
 CLASSES_WITHOUT_WEIGHTS = ("adenocarcinoma", "squamous_cell", "normal")
-PAIRINGS = 100
+PAIRINGS = 50
 
 
 class _Models:

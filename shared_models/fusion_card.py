@@ -102,8 +102,9 @@ so nothing that the modalities of one patient have in common was there to be lea
 same split, so their confidence there is a little too good.
 
 **Fit.** Penalised maximum likelihood, no weight below 0, shrunk towards the fixed weights. Penalty
-{fit["penalty"]} by {fit["folds"]}-fold cross-validation, no part in two folds; loss by penalty: {losses}; of the fixed
-weights {fit["loss_of_fixed"]:.4f}. Commit {training["commit"][:12]}, `{training["command"]}`.
+{fit["penalty"]} by {fit["folds"]}-fold cross-validation, no part in two folds: the largest within one standard error of
+the least loss. Loss by penalty: {losses}; of the fixed weights {fit["loss_of_fixed"]:.4f}.
+Commit {training["commit"][:12]}, `{training["command"]}`.
 
 **Holds for** the models of these weights (sha256), and for what they tell apart; a result of any other model gets the
 fixed weight:

@@ -39,7 +39,7 @@ FITTED_MEASURES = {
     "clinical": ("confidence",),
 }  # fmt: skip
 _START = {"quality": 0.0, "typicality": 1.0, "confidence": 0.0}
-PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # rising
 _LEAST = 1e-3  # no measure is taken as smaller, so that its log is finite
 
 
@@ -168,19 +168,31 @@ def fitted(table: Table, penalty: float) -> Array:
 
 
 def chosen(table: Table, folds: Array) -> tuple[float, dict[float, float]]:
-    """The penalty with the least loss on cases that were left out, and that loss for each penalty.
+    """The penalty, and for each penalty the loss on cases that were left out.
+
+    Of the penalties whose loss is above the least by no more than one standard error of the difference over the folds,
+    the largest is chosen: with so few patients the least loss is often that of the least penalty by chance.
 
     Parameters
     ----------
     folds : (n,), the fold of each case; no part of a case may be in another fold
+
+    Source: the one-standard-error rule, Breiman et al. 1984; here of paired differences.
     """
-    losses: dict[float, float] = {}
-    for penalty in PENALTIES:
-        held = [
+    held = {
+        penalty: np.array([
             loss(table.part(folds == fold), fitted(table.part(folds != fold), penalty)) for fold in np.unique(folds)
-        ]
-        losses[penalty] = float(np.mean(held))
-    return min(losses, key=losses.__getitem__), losses
+        ])
+        for penalty in PENALTIES
+    }  # fmt: skip
+    losses = {penalty: float(each.mean()) for penalty, each in held.items()}
+    least = held[min(losses, key=losses.__getitem__)]
+
+    def close(each: Array) -> bool:
+        excess = each - least
+        return bool(excess.mean() <= excess.std(ddof=1) / math.sqrt(len(excess)))
+
+    return max(penalty for penalty, each in held.items() if close(each)), losses
 
 
 def named(numbers: Array) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
