@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 from .code_version import code_version
 from .cohorts.case import CohortCase
@@ -44,8 +44,8 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row per image there")
     parser.add_argument("--audit", action="store_true", help="look for leakage between the splits")
     parser.add_argument(
-        "--embedding", choices=("thumbnail", "network", "none"), default="thumbnail",
-        help="how tiles are compared: plain (default), by the H&E network's features (slow), or not at all",
+        "--embedding", choices=("colours", "network", "none"), default="colours",
+        help="candidates among tiles: by colours (default), by the H&E network's features (slow), or no comparison",
     )  # fmt: skip
     parser.add_argument("--splits", type=Path, metavar="CSV", help="a table with patient_id and split, which is kept")
     parser.add_argument("--balanced", action="store_true", help="exact shares within each class (small collections)")
@@ -118,21 +118,23 @@ def _consumed(cases: Iterable[CohortCase], given: argparse.Namespace) -> Any:
         return None
     from .cohorts import leakage
 
-    embed, name, modality = _embedding(given)
-    return leakage.audit(cases, embed, name, modality)
+    embed, name, modality, confirm = _comparison(given)
+    return leakage.audit(cases, embed, name, modality, confirm)
 
 
-def _embedding(given: argparse.Namespace) -> tuple[Optional[Callable[[Any], Any]], str, str]:
+def _comparison(given: argparse.Namespace) -> tuple[Any, str, str, Any]:
+    """(embedding, its name, modality, how two are laid over each other)."""
     from .cohorts import embedding
+    from .cohorts.alignment import aligned
 
     if given.embedding == "none":
-        return None, "", "tile"
+        return None, "", "tile", None
     if given.name != "lc25000":
-        return embedding.ct_vectors, "three small slices of each CT", "CT"
-    if given.embedding == "thumbnail":
-        return embedding.thumbnail_vectors, "thumbnail, spectrum and colours", "tile"
+        return embedding.ct_vectors, "three small slices of each CT", "CT", None
+    if given.embedding == "colours":
+        return embedding.colour_vectors, "how often each colour is in them", "tile", aligned
     network = embedding.NetworkVectors()
-    return network, network.name, "tile"
+    return network, network.name, "tile", aligned
 
 
 def _rows(cases: Iterable[CohortCase], writer: Any, root: Path) -> Iterator[CohortCase]:

@@ -27,6 +27,9 @@ TAGS = (
 )  # fmt: skip
 # Pixels of these are as long as the header says; those of all others are compressed.
 _PLAIN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+PT = ("1.2.840.10008.5.1.4.1.1.128", "1.2.840.10008.5.1.4.1.1.130", "1.2.840.10008.5.1.4.1.1.128.1")
+IMAGES = (*CT, *PT)
 _DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
 
 
@@ -110,9 +113,14 @@ def header(path: Path, tags: Sequence[str] = TAGS, limit: int = MAX_HEADER_BYTES
         series = str(dataset.get("SeriesInstanceUID") or "")
         for name in tags:
             dataset.get(name)
-        short = syntax in _PLAIN and size - here < _pixel_bytes(dataset)
+        element = 8 if dataset.original_encoding[0] else 12  # the head of Pixel Data itself: implicit, explicit VR
+        pixels = _pixel_bytes(dataset)
+        short = syntax in _PLAIN and pixels and size - here - element < pixels
         # A file that ends within its header reads as one that has fewer elements.
-        if short or not series or not dataset.get("SOPInstanceUID"):
+        image = str(dataset.get("SOPClassUID") or "") in IMAGES and "Rows" in tags
+        if short or not series or not dataset.get("SOPInstanceUID") or (image and not pixels):
+            raise ValueError
+        if "SOPClassUID" in tags and not dataset.get("SOPClassUID"):
             raise ValueError
     except Exception:  # values are parsed here for the first time
         raise Damaged(series) from None

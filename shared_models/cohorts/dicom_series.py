@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from .case import CohortImage, Exclusion, Report
-from .dicom_headers import Damaged, NotDicom, header, quiet
+from .dicom_headers import CT, PT, Damaged, NotDicom, header, quiet
 from .folders import files_below
 
-_CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-_PT = ("1.2.840.10008.5.1.4.1.1.128", "1.2.840.10008.5.1.4.1.1.130", "1.2.840.10008.5.1.4.1.1.128.1")
 _RTSTRUCT, _SEG = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
 _SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
 _RADIOGRAPHS = ("CR", "DX", "RG")
@@ -94,7 +92,7 @@ def _placed(
     left_out: dict[str, str], modalities: Sequence[str],
 ) -> None:  # fmt: skip
     sop, uid = str(dataset.get("SOPClassUID") or ""), str(dataset.SeriesInstanceUID)
-    modality = "CT" if sop in _CT else "PT" if sop in _PT else ""
+    modality = "CT" if sop in CT else "PT" if sop in PT else ""
     if sop in (_RTSTRUCT, _SEG):
         survey.structures.append(("RTSTRUCT" if sop == _RTSTRUCT else "SEG", path))
         return

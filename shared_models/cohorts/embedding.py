@@ -1,12 +1,11 @@
 """Pictures as vectors in which copies lie close together, for the leakage audit.
 
 tile_pixels()        the picture of a tile, bounded
-thumbnail_vectors()  plain: grey values and colours of a small copy; needs no model
+colour_vectors()     plain: how often each colour is in a tile; needs no model
 NetworkVectors       features of the H&E network before its last layer
 ct_vectors()         three slices of each CT series, small
 
-Every vector is float32 of length 1, so that a product is a cosine. Turning a tile by 90 degrees or mirroring it changes
-its vector little: the parts are averaged over the orientations.
+Every vector is float32 of length 1, so that a product is a cosine.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from .dicom_headers import Damaged, NotDicom, header, quiet
 Embed = Callable[[Sequence[CohortImage]], Array]
 _MOST_PIXELS = 64_000_000
 _MOST_SLICE_BYTES = 64 << 20
-_SMALL, _BATCH = 16, 16
+_BINS, _BATCH = 12, 16
 SIDE = 224
 
 
@@ -56,25 +55,15 @@ def unit(vectors: Array) -> Array:
     return result
 
 
-def _turned(pixels: Array) -> list[Array]:
-    turned = [np.rot90(pixels, k) for k in range(4)]
-    return [*turned, *(picture[:, ::-1] for picture in turned)]
-
-
-def thumbnail_vectors(images: Sequence[CohortImage]) -> Array:
-    """float32 (n, 416) of tiles: grey values and spectrum of a 16 x 16 copy, and 32 bins of each colour."""
+def colour_vectors(images: Sequence[CohortImage]) -> Array:
+    """float32 (n, 1728) of tiles: square roots of the shares of 12 x 12 x 12 colours, whose product is Bhattacharyya's
+    coefficient. Turning, mirroring and shifting a picture change it little; another stain or slide changes it much."""
     rows = []
     for image in images:
-        pixels = tile_pixels(image.path).astype(np.float32) / 255
-        step = SIDE // _SMALL
-        grey = pixels.reshape(_SMALL, step, _SMALL, step, 3).mean(axis=(1, 3, 4))
-        grey = grey - grey.mean()
-        symmetric = np.mean(_turned(grey), axis=0)
-        spectrum = np.mean(_turned(np.fft.fftshift(np.abs(np.fft.fft2(grey)))), axis=0)[: _SMALL // 2, : _SMALL // 2]
-        colours = [np.histogram(pixels[..., c], bins=32, range=(0, 1))[0] / SIDE**2 for c in range(3)]
-        parts = [symmetric.ravel(), spectrum.ravel(), np.sqrt(np.concatenate(colours))]
-        rows.append(np.concatenate([part / (np.linalg.norm(part) or 1) for part in parts]))
-    return unit(np.stack(rows)) if rows else np.empty((0, 416), np.float32)
+        red, green, blue = (tile_pixels(image.path).reshape(-1, 3).astype(np.int64) * _BINS // 256).T
+        counts = np.bincount((red * _BINS + green) * _BINS + blue, minlength=_BINS**3)
+        rows.append(np.sqrt(counts / counts.sum()))
+    return unit(np.stack(rows)) if rows else np.empty((0, _BINS**3), np.float32)
 
 
 def ct_vectors(images: Sequence[CohortImage]) -> Array:
