@@ -13,7 +13,7 @@ def _quick(monkeypatch) -> None:
     monkeypatch.setattr(calibration_report, "REPEATS", 2)
 
 
-def _cases(seed: int, n: int = 400, bias: float = 0.0, sharp: float = 1.0) -> Cases:
+def _cases(seed: int, n: int = 320, bias: float = 0.0, sharp: float = 1.0) -> Cases:
     """Four cases a group; a model that calls the second class too rarely by ``bias`` and is too sure by ``sharp``."""
     rng = np.random.default_rng(seed)
     z = rng.normal(0, 2, (n, 3))
@@ -42,7 +42,7 @@ def test_no_group_is_in_two_folds() -> None:
 def test_held_is_measured_on_other_cases_than_it_is_fitted_on() -> None:
     tuning, cases = _cases(2), _cases(3)
     found = calibration_report.held(cases, tuning)
-    assert found["n"] == 400 and found["groups"] == 100
+    assert found["n"] == 320 and found["groups"] == 80
     assert found["by_chance"][1] <= found["ece"] <= found["by_chance"][2]
     for sets in found["sets"]:
         assert sets["coverage"] == pytest.approx(sets["stated"], abs=0.06)
@@ -56,7 +56,7 @@ def test_the_report_says_both_and_names_what_cannot_be_promised(monkeypatch) -> 
     monkeypatch.setattr(calibration_report, "CASES", {"made_up": "nowhere:nothing"})
     monkeypatch.setattr(calibration_report, "_cases", lambda where, root, split, models: made[split])
     text = calibration_report.report(None, "test", None)
-    assert "## made_up" in text and "400 cases of 100 source fields" in text
+    assert "## made_up" in text and "320 cases of 80 source fields" in text
     assert "more than chance alone shows" in text and "the bar of 0.03 is missed" in text
     assert "| 0.02, with probability 0.95 | none |" in text and "Research use only" in text
     assert all(f"| {name} |" in text for name in calibration_report.METHODS)

@@ -39,9 +39,9 @@ def test_bca_on_the_same_resamples_is_scipys_to_the_last_digit() -> None:
 
 
 def test_bca_of_a_symmetric_mean_is_about_the_percentile_interval_and_of_a_skewed_one_is_not() -> None:
-    flat = np.random.default_rng(0).normal(size=400)
-    plain, better = (of(_of(flat), np.arange(400)) for of in (statistics.bootstrap_ci, statistics.bca_ci))
-    assert better == pytest.approx(plain, abs=0.02)
+    flat = np.random.default_rng(0).normal(size=200)
+    plain, better = (of(_of(flat), np.arange(200)) for of in (statistics.bootstrap_ci, statistics.bca_ci))
+    assert better == pytest.approx(plain, abs=0.03)
     skewed = np.random.default_rng(0).lognormal(sigma=1.5, size=30)
     plain, better = (of(_of(skewed), np.arange(30)) for of in (statistics.bootstrap_ci, statistics.bca_ci))
     assert better[0] > plain[0] and better[1] > plain[1] * 1.05
@@ -50,10 +50,10 @@ def test_bca_of_a_symmetric_mean_is_about_the_percentile_interval_and_of_a_skewe
 def test_bca_holds_the_variance_more_often_than_percentiles() -> None:
     rng = np.random.default_rng(8)
     held = {"bootstrap_ci": 0, "bca_ci": 0}
-    for _ in range(80):
-        values = rng.normal(size=25)
+    for _ in range(50):
+        values = rng.normal(size=20)
         for name in held:
-            low, high = getattr(statistics, name)(_of(values, np.var), np.arange(25), n=200, level=0.9)
+            low, high = getattr(statistics, name)(_of(values, np.var), np.arange(20), n=150, level=0.9)
             held[name] += low <= 1 <= high
     assert held["bca_ci"] > held["bootstrap_ci"]
 
