@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from shared_models.cohorts.alignment import aligned
 from shared_models.cohorts.case import CohortCase, CohortImage
-from shared_models.cohorts.embedding import colour_vectors, ct_vectors, tile_pixels
+from shared_models.cohorts.embedding import NetworkVectors, colour_vectors, ct_vectors, tile_pixels
 from shared_models.cohorts.leakage import audit, chosen_threshold, near_pairs
 from shared_models.contract.errors import InvalidInput
 
@@ -113,6 +113,13 @@ def test_alignment_follows_turns_and_shifts(tiles, tmp_path):
     image = CohortImage(tmp_path / "turned.png", "tile", slide_id="turned")
     strangers = [aligned(case.images[0], image) for case in cases[:3]]
     assert aligned(cases[3].images[0], image) > max(strangers) + 0.2
+
+
+def test_the_networks_features_know_a_copy(tiles):
+    vectors = NetworkVectors()([tiles[0][n].images[0] for n in (3, 4, 5)] + [tiles[1].images[0]])
+    assert vectors.shape == (4, 1280) and np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    alike = vectors @ vectors[3]
+    assert alike[0] > 0.9 and alike[0] > alike[1:3].max() + 0.02
 
 
 def test_too_few_training_tiles_are_told(tiles):
