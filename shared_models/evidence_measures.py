@@ -30,34 +30,15 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from . import abstention, conformal, decision_curve, operating_points
-from .calibration import reliability
-from .contract.values import Abstention, Array
+from . import decision_curve
+from .contract.values import Array
 from .evidence_cases import Cases
+from .evidence_decisions import abstentions_of, calibration_of, conformal_of, operating_points_of, risk_of
+from .evidence_intervals import measure, positives, share
 from .evidence_strata import in_order
-from .statistics import (
-    auroc,
-    bca_ci,
-    brier,
-    brier_multi,
-    brier_parts,
-    delong_ci,
-    ece,
-    ece_by_chance,
-    ece_debiased,
-    macro_auroc,
-    macro_f1,
-    spiegelhalter,
-    wilson_ci,
-)
+from .statistics import auroc, delong_ci, macro_auroc, macro_f1
 
-RESAMPLES = 2000
 LEAST_IN_SUBGROUP = 5
-TARGETS = (("sensitivity", 0.95), ("specificity", 0.95))
-COVERAGES = (0.9, 0.95)
-ANSWERED_ERROR = 0.02  # abstention: the stated share of wrong answers
-_BINS = 10
-_CURVE_POINTS = 200
 THRESHOLDS = tuple(round(t / 100, 2) for t in range(1, 100))
 
 
@@ -74,27 +55,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
     return value
-
-
-def measure(of: Callable[[Array], float], groups: Array) -> dict[str, Any]:
-    """{"value", "ci95", "interval"} of a statistic of an index array."""
-    low, high = bca_ci(of, groups, n=RESAMPLES)
-    said = "BCa over groups"
-    if low == high:
-        low, high, said = math.nan, math.nan, "none: every resample gives the same"
-    return {"value": float(of(np.arange(len(groups)))), "ci95": [low, high], "interval": said}
-
-
-def share(right: Array, groups: Array) -> dict[str, Any]:
-    """measure() of the mean of ``right``, bool (n,); Wilson's interval over groups where nothing varies."""
-    found = measure(lambda i: float(right[i].mean()), groups)
-    if math.isnan(found["ci95"][0]):
-        _, place = np.unique(groups, return_inverse=True)
-        clean = np.bincount(place, weights=~right) == 0
-        found["ci95"] = list(wilson_ci(int(clean.sum()), len(clean)))
-        found["interval"] = "Wilson over groups, groups without an error"
-        found["ci95"][1] = max(found["ci95"][1], found["value"])
-    return found
 
 
 def measured(cases: Cases, tuning: Optional[Cases] = None) -> dict[str, Any]:
@@ -118,32 +78,22 @@ def measured(cases: Cases, tuning: Optional[Cases] = None) -> dict[str, Any]:
     labels, p, groups = cases.labels, cases.probabilities, cases.groups
     found["measures"] = _answers(labels, p, groups)
     found["confusion"] = _confusion(cases)
-    found["per_class"] = {name: _one_class(cases, c) for c, name in _positives(cases)}
+    found["per_class"] = {name: _one_class(cases, c) for c, name in positives(cases)}
     found["majority"] = float(np.bincount(labels).max() / len(labels))
     found["rivals"] = {name: _rival(cases, rival) for name, rival in cases.rivals.items()}
-    found["calibration"] = _calibration(cases)
+    found["calibration"] = calibration_of(cases)
     found["decision"] = {
         name: decision_curve.net_benefit(labels == c, p[:, c], THRESHOLDS)._asdict()
-        for c, name in _positives(cases)
+        for c, name in positives(cases)
     }  # fmt: skip
-    found["risk_coverage"] = _risk(cases)
+    found["risk_coverage"] = risk_of(cases)
     if tuning is not None and len(tuning):
         found["tuned_on"] = {"split": tuning.split, "counted": tuning.counted()}
-        found["operating_points"] = _operating_points(cases, tuning)
-        found["conformal"] = _conformal(cases, tuning)
-        found["abstention"] = _abstention(cases, tuning)
+        found["operating_points"] = operating_points_of(cases, tuning)
+        found["conformal"] = conformal_of(cases, tuning)
+        found["abstention"] = abstentions_of(cases, tuning)
     found["subgroups"] = _subgroups(cases, _answers_in_part)
     return found
-
-
-def _told_apart(cases: Cases, c: int) -> bool:
-    return 0 < int((cases.labels == c).sum()) < len(cases)
-
-
-def _positives(cases: Cases) -> list[tuple[int, str]]:
-    """Classes worth a curve of their own: of two the second says it all."""
-    names = list(enumerate(cases.classes))
-    return [(c, name) for c, name in (names[1:] if len(names) == 2 else names) if _told_apart(cases, c)]
 
 
 def _answers(labels: Array, p: Array, groups: Array) -> dict[str, Any]:
@@ -190,91 +140,6 @@ def _rival(cases: Cases, rival: Array) -> dict[str, Any]:
     if rival.ndim == 2:
         return _answers(cases.labels, rival, cases.groups)
     return {"AUROC": measure(lambda i: auroc(cases.labels[i] == 1, rival[i]), cases.groups)}
-
-
-def _calibration(cases: Cases) -> dict[str, Any]:
-    labels, p = cases.labels, cases.probabilities
-    sure, right = p.max(axis=1), cases.guess == labels
-
-    def one(y: Array, confidence: Array) -> dict[str, Any]:
-        parts = dict(zip(("reliability", "resolution", "uncertainty"), brier_parts(y, confidence, _BINS)))
-        return {
-            "ece_debiased": {"value": ece_debiased(y, confidence), "ci95": [0.0, _of_perfect(confidence)],
-                             "interval": "of a perfectly calibrated model on these cases"},
-            "brier": measure(lambda i: brier(y[i], confidence[i]), cases.groups), "brier_parts": parts,
-            "spiegelhalter_p": spiegelhalter(y, confidence)[1],
-            "bins": [vars(b) for b in reliability(y, confidence, _BINS)],
-        }  # fmt: skip
-
-    return {
-        "winning class": {
-            **one(right, sure), "brier_all_classes": brier_multi(labels, p), "ece_equal_width": float(ece(labels, p)),
-            "ece_equal_width_by_chance": dict(zip(("mean", "low", "high"), ece_by_chance(p))),
-        },
-        **{name: one(labels == c, p[:, c]) for c, name in _positives(cases)},
-    }  # fmt: skip
-
-
-def _of_perfect(confidence: Array) -> float:
-    """What 95 % of perfectly calibrated models of this confidence stay below on so many independent cases.
-
-    Source: consistency resampling, Broecker and Smith 2007, doi 10.1175/WAF993.1. A bootstrap of a calibration error
-    is no interval of it: every resample has the error of the cases and that of the resampling.
-    """
-    rng = np.random.default_rng(0)
-    drawn = rng.random((RESAMPLES // 2, len(confidence))) < confidence
-    return float(np.quantile([ece_debiased(y, confidence) for y in drawn], 0.95))
-
-
-def _risk(cases: Cases) -> dict[str, Any]:
-    right, sure = cases.guess == cases.labels, cases.probabilities.max(axis=1)
-    curve = abstention.risk_coverage(right, sure)
-    kept = np.unique(np.linspace(0, len(curve.coverage) - 1, _CURVE_POINTS).astype(int))
-    area = measure(lambda i: abstention.area_under_risk(right[i], sure[i]), cases.groups)
-    return {"coverage": curve.coverage[kept], "risk": curve.risk[kept], "area": area}
-
-
-def _operating_points(cases: Cases, tuning: Cases) -> list[dict[str, Any]]:
-    points = []
-    for c, name in _positives(cases):
-        truth, score = cases.labels == c, cases.probabilities[:, c]
-        known = tuning.labels == c
-        if not 0 < known.sum() < len(known):
-            continue
-        for kind, target in TARGETS:
-            chosen = getattr(operating_points, f"at_{kind}")(known, tuning.probabilities[:, c], target)
-            called = score >= chosen.threshold
-            point = operating_points.at_threshold(truth, score, chosen.threshold)
-            points.append({
-                "class": name, "chosen_for": f"{kind} {target:g}", "threshold": chosen.threshold,
-                "sensitivity": share(called[truth], cases.groups[truth]),
-                "specificity": share(~called[~truth], cases.groups[~truth]),
-                "ppv": point.ppv, "npv": point.npv,
-            })  # fmt: skip
-    return points
-
-
-def _conformal(cases: Cases, tuning: Cases) -> list[dict[str, Any]]:
-    found = []
-    for coverage in COVERAGES:
-        sets = conformal.fit(tuning.probabilities, tuning.labels, coverage, tuning.groups)
-        inside = sets.of(cases.probabilities)
-        held = inside[np.arange(len(cases)), cases.labels]
-        did = conformal.measured(inside, cases.labels, cases.groups)
-        found.append({"stated": coverage, **did, "coverage": share(held, cases.groups)})
-    return found
-
-
-def _abstention(cases: Cases, tuning: Cases) -> dict[str, Any]:
-    chosen = abstention.confidence_for_error(
-        tuning.guess == tuning.labels, tuning.probabilities.max(axis=1), ANSWERED_ERROR
-    )  # fmt: skip
-    if isinstance(chosen, Abstention):
-        return {"error": ANSWERED_ERROR, "none": f"{chosen.reason} {chosen.what_would_help}"}
-    covered, risk = abstention.answered(
-        cases.guess == cases.labels, cases.probabilities.max(axis=1), chosen.confidence
-    )  # fmt: skip
-    return {"error": ANSWERED_ERROR, "confidence": chosen.confidence, "coverage": covered, "risk": risk}
 
 
 def _overlap(cases: Cases) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from .contract.values import Array
 from .evidence_cases import Cases
-from .evidence_measures import measure
+from .evidence_intervals import measure
 from .paired_tests import holm, mcnemar, sign_flip
 from .statistics import auroc, delong, macro_auroc
 

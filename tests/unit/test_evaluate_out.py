@@ -7,7 +7,7 @@ import json
 import foreign_data
 import pytest
 
-from shared_models import evidence, evidence_measures
+from shared_models import evidence, evidence_intervals
 from shared_models.command_line import main
 
 
@@ -17,7 +17,7 @@ def run(tmp_path_factory):
     data = foreign_data.written(tmp_path_factory.mktemp("elsewhere"))
     out = tmp_path_factory.mktemp("evidence") / "page"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence_measures, "RESAMPLES", 60)
+        patch.setattr(evidence_intervals, "RESAMPLES", 60)
         tasks = [part for name in ("he_tiles", "ct_slices", "ct_malignancy", "clinical") for part in ("--task", name)]
         assert main(["evaluate", "--data", str(data), "--out", str(out), *tasks]) == 0
     return data, out
@@ -25,7 +25,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def few_resamples(monkeypatch):
-    monkeypatch.setattr(evidence_measures, "RESAMPLES", 60)
+    monkeypatch.setattr(evidence_intervals, "RESAMPLES", 60)
 
 
 def _json(out):

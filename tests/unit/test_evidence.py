@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from shared_models import evidence_measures, evidence_strata, evidence_tests
+from shared_models import evidence_intervals, evidence_measures, evidence_strata, evidence_tests
 from shared_models.contract.errors import InvalidInput
 from shared_models.ct_data import SLICES
 from shared_models.evidence_accounting import accounting
@@ -18,7 +18,7 @@ from shared_models.evidence_reading import Nodule, nodules, rows_of
 
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch):
-    monkeypatch.setattr(evidence_measures, "RESAMPLES", 100)
+    monkeypatch.setattr(evidence_intervals, "RESAMPLES", 100)
 
 
 def _cases(labels, p, groups=None, split="test", rivals=None, strata=None, classes=("no", "yes")) -> Cases:
@@ -102,7 +102,9 @@ def test_thresholds_are_chosen_elsewhere_never_on_the_cases_that_are_measured() 
     assert point["threshold"] == pytest.approx(0.4)
     assert point["sensitivity"]["value"] == pytest.approx(2 / 3)
     assert point["specificity"]["value"] == pytest.approx(2 / 3)
-    assert found["conformal"][0]["stated"] == 0.9 and found["tuned_on"]["split"] == "val"
+    sets = [(one["stated"], one["promised_for"]) for one in found["conformal"]]
+    assert sets == [(c, who) for c in (0.9, 0.95) for who in ("all cases", "each class")]
+    assert found["abstention"][-1]["sure"] is None and found["tuned_on"]["split"] == "val"
     for none in (None, _cases([0, 1], [0.1, 0.9]), _cases([0, 1], [0.1, 0.9], split="val", classes=("other", "yes"))):
         assert "operating_points" not in evidence_measures.measured(cases, none)
 
