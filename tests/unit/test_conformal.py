@@ -107,6 +107,19 @@ def test_lac_may_be_empty_and_aps_never_is() -> None:
     assert told["empty"] == 1 and told["coverage"] == 0 and told["by_class"] == [0.0, None, None]
 
 
+@pytest.mark.parametrize("score", conformal.SCORES)
+@pytest.mark.parametrize("by_class", [False, True])
+def test_more_coverage_never_takes_a_class_out(score, by_class) -> None:
+    p, y, names = _drawn(np.random.default_rng(3), 30)
+    before = np.zeros((40, 3), bool)
+    other = np.random.default_rng(4).dirichlet(np.ones(3), 40)
+    for coverage in (0.5, 0.7, 0.8, 0.9, 0.95, 0.99):
+        inside = conformal.fit(p, y, coverage, names, score=score, by_class=by_class).of(other)
+        assert not (before & ~inside).any()
+        before = inside
+    assert inside.all()  # 30 groups cannot promise 0.99
+
+
 def test_is_kept_as_json() -> None:
     p, y, other = _cases()
     for sets in (conformal.fit(p, y, 0.9), conformal.fit(p[:6], y[:6], 0.9, score="aps", by_class=True)):
