@@ -2,15 +2,16 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from shared_models import composed_parts, fusion_ablation
+from shared_models import composed_parts, fusion_ablation, phantom, phantom_cohort
 from shared_models.cohorts.case import CohortCase, CohortImage
 from shared_models.composed_cohort import STRENGTHS, VERSIONS, degraded, drawn, without
 from shared_models.composed_parts import Parts, composed, pathology_of
-from shared_models.contract.errors import InvalidInput
+from shared_models.contract.errors import BadGeometry, InvalidInput
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import PathologyResult, RadiologyResult
 from shared_models.contract.values import CLASSES, Abstention, ClinicalFields
@@ -19,7 +20,7 @@ from shared_models.fusion_ablation import MAIN, ablation, answers, text
 from shared_models.fusion_baselines import Stacking, alone, columns, majority, unweighted_mean, weighted_mean
 from shared_models.fusion_cases import FusionCase, of_cohort
 from shared_models.fusion_fit import case_weights, evidence_of, of_cases
-from shared_models.phantom_cohort import _sampled
+from shared_models.phantom_cohort import TILE_STRENGTHS, _sampled, phantom_cases
 
 THREE = ("adenocarcinoma", "squamous_cell", "normal")
 NONE = dict.fromkeys(CLASSES)
@@ -309,7 +310,7 @@ def test_no_part_of_the_real_cohorts_is_in_two_splits(real_data):
     assert not used["val"] & used["test"]
 
 
-def test_a_version_is_made_of_the_parts_that_were_drawn(monkeypatch):
+def some_parts():
     patients, malignant, groups, labels, squamous = tables()
     rows = [{"patient_id": p, "pixel_mm": "0.7"} for p in patients]
     nodules = composed_parts.ct_data.Nodules(np.zeros((50, 9, 9), np.int16), np.zeros((50, 9, 9), bool), tuple(rows))
@@ -317,7 +318,11 @@ def test_a_version_is_made_of_the_parts_that_were_drawn(monkeypatch):
     people = composed_parts.ClinicalCases(
         tuple(ClinicalFields(float(i)) for i in range(60)), squamous, np.array([f"t{i}" for i in range(60)])
     )
-    parts = Parts(nodules, malignant, tiles, people, None, None)
+    return Parts(nodules, malignant, tiles, people, None, None)
+
+
+def test_a_version_is_made_of_the_parts_that_were_drawn(monkeypatch):
+    parts, malignant = some_parts(), tables()[1]
     monkeypatch.setattr(Parts, "radiology", lambda self, nodule: (ct(0.9 if malignant[nodule] else 0.1),) * 2)
     monkeypatch.setattr(Parts, "pathology", lambda self, rows, strength: [(slide((0.8, 0.1, 0.1)),) * 2 for _ in rows])
     for case in composed(parts, "clean"):
@@ -327,3 +332,38 @@ def test_a_version_is_made_of_the_parts_that_were_drawn(monkeypatch):
         assert case.parts["radiology"] == case.group
     assert any(case.pathology is None for case in composed(parts, "missing"))
     assert all(case.clinical is not None for case in composed(parts, "borrowed"))
+
+
+def test_each_phantom_case_has_a_nodule_of_its_class_and_every_field_twice(monkeypatch):
+    """Chests that are too full are drawn with fewer nodules, and what was planted goes to the case it was drawn for."""
+
+    def thorax(seed, wanted):
+        if len(wanted) > 4:
+            raise BadGeometry("No room.", "Fewer.")
+        assert [w.diameter_mm for w in wanted] == sorted((w.diameter_mm for w in wanted), reverse=True)
+        return SimpleNamespace(volume=None, nodules=[SimpleNamespace(centre_lps_mm=w.diameter_mm) for w in wanted])
+
+    monkeypatch.setattr(phantom, "thorax", thorax)
+    monkeypatch.setattr(phantom_cohort, "radiology_on", lambda models, volume, mm: (ct(mm / 30), ct(mm / 30)))
+    monkeypatch.setattr(
+        phantom_cohort, "_diameters", lambda root, bad, rng: np.array([rng.uniform(*((15, 28) if b else (4, 9)))
+                                                                       for b in bad])
+    )  # fmt: skip
+    known = {"age_years": [70.0], "sex": ["male"], "smoking": ["current"], "pack_years": [40.0]}
+    monkeypatch.setattr(phantom_cohort, "_known", lambda root, label: known)
+    asked = []
+
+    def pathology(self, rows, strength):
+        asked.append(strength)
+        return [(slide((0.8, 0.1, 0.1)),) * 2 for _ in rows]
+
+    monkeypatch.setattr(Parts, "pathology", pathology)
+    parts = some_parts()
+    cases = phantom_cases(parts, Path("nowhere"))
+    assert asked == list(TILE_STRENGTHS) and len(cases) == 80 and len({c.case_id for c in cases}) == 80
+    labels = dict(zip(parts.tiles.groups, parts.tiles.labels))
+    for case in cases:
+        assert case.label == labels[case.group] and case.parts["radiology"] == "phantom"
+        assert (case.radiology.malignancy > 0.4) == (case.label != "normal") == (case.clinical is not None)
+    again = phantom_cases(parts, Path("nowhere"))
+    assert [c.radiology.malignancy for c in cases] == [c.radiology.malignancy for c in again]
