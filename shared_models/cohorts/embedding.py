@@ -5,11 +5,13 @@ colour_vectors()     plain: how often each colour is in a tile; needs no model
 NetworkVectors       features of the H&E network before its last layer
 ct_vectors()         three slices of each CT series, small
 
-Every vector is float32 of length 1, so that a product is a cosine.
+Every vector is float32 of length 1, so that a product is a cosine; of an image that cannot be read it is zeros, which
+are like nothing (NetworkVectors raises).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,23 +60,27 @@ def unit(vectors: Array) -> Array:
 def colour_vectors(images: Sequence[CohortImage]) -> Array:
     """float32 (n, 1728) of tiles: square roots of the shares of 12 x 12 x 12 colours, whose product is Bhattacharyya's
     coefficient. Turning, mirroring and shifting a picture change it little; another stain or slide changes it much."""
-    rows = []
-    for image in images:
+
+    def shares(image: CohortImage) -> Array:
         red, green, blue = (tile_pixels(image.path).reshape(-1, 3).astype(np.int64) * _BINS // 256).T
         counts = np.bincount((red * _BINS + green) * _BINS + blue, minlength=_BINS**3)
-        rows.append(np.sqrt(counts / counts.sum()))
-    return unit(np.stack(rows)) if rows else np.empty((0, _BINS**3), np.float32)
+        root: Array = np.sqrt(counts / counts.sum())
+        return root
+
+    return _stacked(images, shares, _BINS**3)
 
 
 def ct_vectors(images: Sequence[CohortImage]) -> Array:
-    """float32 (n, 3072) of CT series: their slices at a quarter, half and three quarters of the height, 32 x 32 each.
+    """float32 (n, 3072) of CT series: slices at a quarter, half and three quarters of the height, 32 x 32 each."""
+    return _stacked(images, lambda image: np.concatenate([_slice_vector(path) for path in _three(image.path)]), 3072)
 
-    Raises
-    ------
-    InvalidInput : a series that cannot be read.
-    """
-    rows = [np.concatenate([_slice_vector(path) for path in _three(image.path)]) for image in images]
-    return unit(np.stack(rows)) if rows else np.empty((0, 3072), np.float32)
+
+def _stacked(images: Sequence[CohortImage], of: Callable[[CohortImage], Array], size: int) -> Array:
+    vectors = np.zeros((len(images), size), np.float32)
+    for row, image in zip(vectors, images):
+        with contextlib.suppress(InvalidInput):
+            row[:] = of(image)
+    return unit(vectors)
 
 
 def _three(folder: Path) -> list[Path]:

@@ -229,7 +229,10 @@ def audit(
     if not pictures.enough:
         note = "too few training pictures to choose a threshold; no near-duplicates were looked for"
         return Audit(tuple(identity.leaks), identity.count, None, len(images), embedding, note)
-    threshold, leaks, more = pictures.compared(embed(pictures.images), confirm)
+    vectors = embed(pictures.images)
+    threshold, leaks, more = pictures.compared(vectors, confirm)
+    unread = int((~vectors.any(axis=1)).sum())
+    more = f"{unread} pictures could not be read and were not compared" if unread else more
     everything = (*identity.leaks, *leaks[:_MOST_SHOWN])
     total = identity.count + len(leaks)
     return Audit(everything, total, threshold, len(pictures.images), embedding, note or more)

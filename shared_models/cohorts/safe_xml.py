@@ -6,6 +6,7 @@ of elements are bounded. Names come without their namespace.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Optional
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
@@ -36,7 +37,7 @@ def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     except OSError as fault:
         raise InvalidInput("A file of the cohort cannot be read.", "Check its permissions.") from fault
     if len(data) > limit:

@@ -105,6 +105,13 @@ def test_a_copy_among_the_tiles_is_found(tiles):
     assert found.body()["threshold"]["fit"] < 0.98 and found.body()["pictures_compared"] == 15
 
 
+def test_a_tile_that_cannot_be_read_is_told(tiles):
+    cases, copy = tiles
+    cases[13].images[0].path.write_bytes(b"no picture")
+    found = audit([*cases, copy], colour_vectors, "colours", confirm=aligned)
+    assert [leak.names for leak in found.leaks] == [("f3", "f30")] and "1 pictures could not be read" in found.text()
+
+
 def test_alignment_follows_turns_and_shifts(tiles, tmp_path):
     cases, copy = tiles
     assert aligned(cases[3].images[0], copy.images[0]) > 0.98

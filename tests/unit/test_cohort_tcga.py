@@ -9,6 +9,7 @@ from shared_models.cohorts.paired import paired_cases
 from shared_models.cohorts.split import split_of, with_splits
 from shared_models.contract.errors import InvalidInput
 from shared_models.contract.values import ClinicalFields
+from shared_models.fusion_cases import of_cohort
 
 COLUMNS = ["bcr_patient_uuid", "bcr_patient_barcode", "histologic_diagnosis", "gender", "histologic_diagnosis",
            "tobacco_smoking_history_indicator", "tobacco_smoking_pack_years_smoked",
@@ -132,3 +133,11 @@ def test_nothing_of_tcga(tmp_path):
     (tmp_path / "clinical.tsv").write_text("patient\tsex\nx\tm\n")
     with pytest.raises(InvalidInput, match="case_submitter_id"):
         read_all(tcga_lung, tmp_path)
+
+
+def test_the_fusion_takes_paired_cases(download):
+    """What evaluates composed cases takes these unchanged: of one patient, its own CT and its own slide."""
+    looked = []
+    (case,) = of_cohort(paired_cases("tcga-lung", download), looked.append, looked.append)
+    assert case.parts == {"CT": "1.2.3.999.1", "slide": f"{ONE}-01Z-00-DX1"}
+    assert [path.name for path in looked] == ["ct", f"{ONE}-01Z-00-DX1.{UUID}.svs"]
