@@ -25,7 +25,7 @@ from .contract.values import Array
 from .ct_neighbourhood import Prompt
 from .ct_pipeline import CTModels, analyse_ct
 from .ct_search import outlined
-from .evidence_cases import Cases, Exclusion
+from .evidence_cases import PART, Cases, Exclusion
 from .evidence_reading import Nodule, nodules
 from .evidence_strata import contact_class, density_class, diameter_mm, rating_class, size_class
 from .statistics import auroc, bootstrap_ci, brier, delong, ece_of_mass
@@ -185,7 +185,7 @@ BENIGN, MALIGNANT = 2.5, 3.5  # mean ratings below and above which a nodule coun
 _SCORES = ("own_mask", "reader_mask", "features_only", "network_only", "area_only", "area_own_mask")
 _RIVALS = {
     "area of the reader's outline alone": "area_only", "area of the network's outline alone": "area_own_mask",
-    "measurements alone": "features_only", "network alone": "network_only",
+    f"{PART}measurements alone": "features_only", f"{PART}network alone": "network_only",
 }  # fmt: skip
 
 

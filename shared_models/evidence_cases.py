@@ -28,6 +28,7 @@ from .contract.errors import InvalidInput
 from .contract.values import Array
 
 UNKNOWN = "not known"
+PART = "part: "  # how a rival is named that is a piece of the model itself: an ablation, no baseline
 _REMEDY = "Run `lungxai evaluate --out` again."
 
 
@@ -53,7 +54,7 @@ class Cases:
     probabilities : float (n, k), rows sum to 1
     values : name -> float (n,), measured case by case, e.g. Dice
     rivals : baselines: name -> (n, k) probabilities, or (n,) scores (higher speaks for the second of two classes; of
-        an overlap task the same measure as the first of ``values``)
+        an overlap task the same measure as the first of ``values``). Pieces of the model itself begin with PART
     strata : name -> (n,) strings: subgroups
     exclusions : cases left out
     synthetic : what is composed or drawn, in words; "" for real cases

@@ -147,8 +147,8 @@ def _roc(cases: Cases, figures: Mapping[str, Any]) -> Any:
                 score = rival if rival.ndim == 1 else rival[:, 1]
                 area = figures["rivals"][name]["AUROC"]["value"]
                 axes.plot(*roc_curve(cases.labels == 1, score), color=PALETTE[(place + 1) % len(PALETTE)], lw=1,
-                          ls=DASHES[place % len(DASHES)], label=f"baseline: {name}, {area:.3f}")  # fmt: skip
-                told.append(f"baseline {name} {area:.3f}")
+                          ls=DASHES[place % len(DASHES)], label=f"{name}, {area:.3f}")  # fmt: skip
+                told.append(f"{name} {area:.3f}")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 - specificity", ylabel="sensitivity", aspect=1)
         axes.legend(loc="lower right")
     title = "ROC curves" if len(cases.classes) == 2 else "ROC curves, one class against the rest"

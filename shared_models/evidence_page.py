@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from .evidence_cases import PART
 from .evidence_figures import said
 
 TEMPLATE = Path(__file__).with_name("evidence_page.html")
@@ -33,12 +34,12 @@ def page(result: Mapping[str, Any], sections: Sequence[Mapping[str, Any]]) -> st
     from jinja2 import Environment, StrictUndefined
 
     engine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    engine.filters["rival"] = lambda name: name if name.startswith(PART) else f"baseline: {name}"
     engine.filters.update(number=_number, interval=_interval, p=_p, share=_share, said=said, svg=_svg, cell=_cell)
     shown = [_section(one, result) for one in sections]
     return engine.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         r=result, commit=result["commit"][:12] + ("-dirty" if result["commit"].endswith("-dirty") else "") or "unknown",
         sections=shown, summary=[row for one in shown for row in _summary(one, result["tests"])],
-        titles={one["name"]: one["title"] for one in shown},
         synthetic=[one["title"] for one in shown if one["synthetic"]],
     )  # fmt: skip
 
@@ -119,7 +120,7 @@ def _summary(section: Mapping[str, Any], tests: Sequence[Mapping[str, Any]]) -> 
         known = [
             t for t in tests
             if t["task"] == section["name"] and t["measure"] == name and not (
-                name == "accuracy" and t["test"] != "McNemar, exact")
+                name == "accuracy" and t["test"] != "McNemar, exact") and not t["rival"].startswith(PART)
         ]  # fmt: skip
         strongest = min(known, key=lambda t: t["difference"]) if known else None
         rows.append({"section": section, "measure": name, "found": found, "test": strongest})

@@ -80,7 +80,7 @@ def _accuracy(cases: Cases, name: str, right: Array, other: Array) -> list[dict[
     gain = right.astype(float) - other
     found = measure(lambda i: float(gain[i].mean()), cases.groups)
     only, others, p = mcnemar(right, other)
-    told = f"only the model right {only}, only the baseline {others}"
+    told = f"{only} / {others}"
     return [
         _entry(cases, name, "accuracy", "McNemar, exact", found, p, told),
         _entry(cases, name, "accuracy", "permutation over groups", found, sign_flip(gain, cases.groups)),
