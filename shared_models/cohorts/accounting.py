@@ -110,7 +110,7 @@ class Accounting:
         lines += ["", "left out:" if self.exclusions else "left out: nothing"]
         for (what, reason), n in sorted(self.exclusions.items(), key=lambda item: (-item[1], item[0])):
             names = self.named[what, reason]
-            shown = f" ({', '.join(names)}{', ...' if n > len(names) else ''})" if names else ""
+            shown = f" ({', '.join(names)}{', ...' if len(names) == _NAMED else ''})" if names else ""
             lines.append(f"  {n:6d}  {what}: {reason}{shown}")
         notes = [*cohort.notes, *self.warnings()]
         lines += ["", *(f"note: {note}" for note in notes), f"Shows: {cohort.shows}", NOTICE]
