@@ -157,12 +157,12 @@ class Cases:
             for i, name in enumerate(classes):
                 p[:, i] = _floats(read[f"p:{name}"])
             rivals: dict[str, Array] = {}
-            for column in (name for name in head if name.startswith("rival:")):
-                name, _, of = column.removeprefix("rival:").partition(":")
-                if not of:
-                    rivals[name] = _floats(read[column])
-                elif name not in rivals:
+            for column in (name.removeprefix("rival:") for name in head if name.startswith("rival:")):
+                name = column.rpartition(":")[0]
+                if classes and all(f"rival:{name}:{one}" in read for one in classes):
                     rivals[name] = np.stack([_floats(read[f"rival:{name}:{one}"]) for one in classes], axis=1)
+                else:
+                    rivals[column] = _floats(read[f"rival:{column}"])
             return cls(
                 said["task"], said["split"], said["unit"], said["grouped_by"], np.array(read["id"], dtype=str),
                 np.array(read["group"], dtype=str), classes,

@@ -9,6 +9,14 @@ import pytest
 
 from shared_models import evidence, evidence_intervals
 from shared_models.command_line import main
+from shared_models.statistics import bootstrap_ci
+
+
+def _fewer(patch: pytest.MonkeyPatch) -> None:
+    """Few resamples: what is tested here is not the intervals."""
+    patch.setattr(evidence_intervals, "RESAMPLES", 60)
+    for name in ("ct", "slide", "clinical"):
+        patch.setattr(f"shared_models.evaluate_{name}.bootstrap_ci", lambda of, groups: bootstrap_ci(of, groups, n=20))
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +25,7 @@ def run(tmp_path_factory):
     data = foreign_data.written(tmp_path_factory.mktemp("elsewhere"))
     out = tmp_path_factory.mktemp("evidence") / "page"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence_intervals, "RESAMPLES", 60)
+        _fewer(patch)
         tasks = [part for name in ("he_tiles", "ct_slices", "ct_malignancy", "clinical") for part in ("--task", name)]
         assert main(["evaluate", "--data", str(data), "--out", str(out), *tasks]) == 0
     return data, out
@@ -25,7 +33,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def few_resamples(monkeypatch):
-    monkeypatch.setattr(evidence_intervals, "RESAMPLES", 60)
+    _fewer(monkeypatch)
 
 
 def _json(out):

@@ -38,16 +38,17 @@ def test_cases_come_back_bit_by_bit(tmp_path) -> None:
     own = Cases(
         "t", "val", "tile", "field", np.array(list("abcde")), np.array(list("uuvvw")), ("x", "y", "z"),
         np.array([0, 1, 2, 1, 0]), p, {"v": np.array([1e-300, np.nan, 0.1 + 0.2, -0.0, 1])},
-        {"one": np.array([-np.inf, 1, 2, 3, 4]), "three": p[::-1]}, {"by, comma": np.array(['"q"', "", "1", "2", "3"])},
+        {"part: one": np.array([-np.inf, 1, 2, 3, 4]), "part: three": p[::-1]}, {"by, comma": np.array(['"q"', "", "1", "2", "3"])},
         (Exclusion("a", "no, \"picture\""),), "composed", ("A note.",),
     )  # fmt: skip
     own.save(tmp_path)
     read = Cases.load(tmp_path / "cases_t_val.json")
     for name in ("ids", "groups", "labels", "probabilities"):
         assert getattr(read, name).tolist() == getattr(own, name).tolist()
+    assert list(read.rivals) == list(own.rivals)
     np.testing.assert_array_equal(read.values["v"], own.values["v"])
-    np.testing.assert_array_equal(read.rivals["one"], own.rivals["one"])
-    np.testing.assert_array_equal(read.rivals["three"], own.rivals["three"])
+    np.testing.assert_array_equal(read.rivals["part: one"], own.rivals["part: one"])
+    np.testing.assert_array_equal(read.rivals["part: three"], own.rivals["part: three"])
     assert read.strata["by, comma"].tolist() == own.strata["by, comma"].tolist()
     assert (read.exclusions, read.synthetic, read.notes) == (own.exclusions, own.synthetic, own.notes)
     assert not list(tmp_path.glob("*.part"))
