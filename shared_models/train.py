@@ -29,6 +29,7 @@ TASKS = {
     "ct_nodule": "train_ct",
     "ct_malignancy": "train_malignancy",
     "clinical": "train_clinical",
+    "fusion": "fusion_training",
 }
 # The same task by a program of others: its own name in records, so that the two are not mixed up.
 BACKENDS = {"nnunet": {"ct_nodule": ("ct_nodule_nnunet", "nnunet_run")}}

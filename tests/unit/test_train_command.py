@@ -167,3 +167,39 @@ def test_curves_show_losses_and_figures_apart() -> None:
     one = [{name: value for name, value in row.items() if name != "val_auroc"} for row in rows]
     assert Image.open(BytesIO(curves({**record, "history": one}))).width < picture.shape[1]
     assert curves({**record, "history": []}) == b""
+
+
+def test_the_fusion_is_recorded_and_packaged_as_any_other(tmp_path, monkeypatch) -> None:
+    """The fit itself is tested with the fusion; here are its record, its file and its bundle."""
+    from types import SimpleNamespace
+
+    from shared_models import train_fusion
+    from shared_models.clinical import ClinicalModel
+    from shared_models.composed_parts import Parts
+    from shared_models.fusion_weights import BUNDLE, WEIGHTS
+    from shared_models.model_bundle import MODELS_ROOT
+    from shared_models.package_fusion import packaged as packaged_fusion
+
+    shipped = MODELS_ROOT / BUNDLE / WEIGHTS
+    if not shipped.is_file():
+        pytest.skip("the fusion's weights are not installed")
+    numbers = json.loads(shipped.read_text())
+    with pytest.raises(InvalidInput, match="lacks the nodules"):
+        lungxai("fusion", "--data", tmp_path, "--out", tmp_path / "run")
+    read = SimpleNamespace(
+        nodules=SimpleNamespace(patients=[1, 2]), tiles=SimpleNamespace(groups=[1]),
+        patients=SimpleNamespace(fields=[1, 2, 3]),
+    )  # fmt: skip
+    asked: list = []
+    monkeypatch.setattr(Parts, "read", lambda *given: read)
+    monkeypatch.setattr(train_fusion, "trained", lambda *given: asked.append(given) or numbers)
+    assert lungxai("fusion", "--data", tmp_path, "--out", tmp_path / "run", "--seed", 4) == 0
+    assert asked[0][0] is read and isinstance(asked[0][1], ClinicalModel) and asked[0][2] == 4
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert record["task"] == "fusion" and record["clinical_patients"] == 3
+    assert record["validation"]["log_loss_fixed_weights"] == numbers["fit"]["loss_of_fixed"]
+    model = packaged_fusion(tmp_path / "run", tmp_path / "models")
+    assert json.loads((tmp_path / "models" / BUNDLE / WEIGHTS).read_text()) == numbers
+    assert model.provenance.model_id.startswith(BUNDLE)
+    with pytest.raises(InvalidInput, match="no fitted fusion"):
+        packaged_fusion(tmp_path / "nothing", tmp_path / "models")
