@@ -101,7 +101,7 @@ four strengths of degradation, half of the cases with modalities missing. The pa
 so nothing that the modalities of one patient have in common was there to be learned. The models were calibrated on the
 same split, so their confidence there is a little too good.
 
-**Fit.** Penalised maximum likelihood, no weight below 0, shrunk towards the fixed weights. Penalty
+**Fit.** Penalised maximum likelihood, weights from 0 to 1, shrunk towards the fixed weights. Penalty
 {fit["penalty"]} by {fit["folds"]}-fold cross-validation, no part in two folds: the largest within one standard error of
 the least loss. Loss by penalty: {losses}; of the fixed weights {fit["loss_of_fixed"]:.4f}.
 Commit {training["commit"][:12]}, `{training["command"]}`.
@@ -121,6 +121,8 @@ missing). Promised on average over cases like those, not for each class or for o
 **Measured** by `lungxai evaluate --data ROOT --task fusion` on the split "test": composed and phantom cases, labelled
 so. It was not measured on paired patients.
 
-**Limits.** Large cell and small cell carcinoma are not assessed. Normal cases have no clinical fields. A slide is one
-tile here; the answer for a whole slide may be more or less sure than that of one tile.
+**Limits.** In the cases it was fitted to a CT is one nodule; of a whole CT the most malignant of several counts, some
+found where there is none, so a CT is less to be trusted there than here. Where CT and slide, each sure, contradict each
+other, the fusion gives no answer. Large cell and small cell carcinoma are not assessed. Normal cases have no clinical
+fields. A slide is one tile here; the answer for a whole slide may be more or less sure than that of one tile.
 """

@@ -1,4 +1,4 @@
-"""Fit the weights of the fusion to cases with a known class: penalised maximum likelihood, no weight below 0.
+"""Fit the weights of the fusion to cases with a known class: penalised maximum likelihood, weights from 0 to 1.
 
 Table          cases as arrays: log ratios, what is spoken of, measures of reliability, labels; of_cases()
 log_odds()     the pool of fusion.py for all cases at once
@@ -40,6 +40,8 @@ FITTED_MEASURES = {
 }  # fmt: skip
 _START = {"quality": 0.0, "typicality": 1.0, "confidence": 0.0}
 PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # rising
+# No weight above 1: a calibrated modality would count for more than it knows, and could overrule another by that.
+BOUNDS = (0.0, 1.0)
 _LEAST = 1e-3  # no measure is taken as smaller, so that its log is finite
 
 
@@ -154,7 +156,7 @@ def loss(table: Table, numbers: Array) -> float:
 
 
 def fitted(table: Table, penalty: float) -> Array:
-    """The numbers, weights and exponents, that minimise loss() plus the penalty; none is below 0."""
+    """The numbers, weights and exponents, that minimise loss() plus the penalty; within BOUNDS."""
     from scipy.optimize import minimize
 
     start = fixed()
@@ -162,7 +164,7 @@ def fitted(table: Table, penalty: float) -> Array:
     def objective(numbers: Array) -> float:
         return loss(table, numbers) + penalty / 2 * float(((numbers - start) ** 2).sum())
 
-    found = minimize(objective, start + 1e-3, method="L-BFGS-B", bounds=[(0.0, None)] * len(start))
+    found = minimize(objective, np.clip(start, 1e-3, 1 - 1e-3), method="L-BFGS-B", bounds=[BOUNDS] * len(start))
     answer: Array = found.x
     return answer
 
