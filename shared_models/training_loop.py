@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -27,14 +26,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from .contract.errors import InvalidInput, ModelUnavailable, ServerError
+from .contract.errors import InvalidInput, ServerError
 from .training_average import WeightAverage
 from .training_curves import curves
+from .training_device import accelerator_for, average_processes
 from .training_folder import BEST, CHECKPOINT, CURVES, RunFolder, written
 from .training_processes import Interruption
 from .training_progress import Progress
 from .training_record import new_record
-from .training_request import PRECISIONS, TrainRequest
+from .training_request import TrainRequest
 from .training_task import TrainingTask
 
 # What may differ when a run is gone on with: it says how long, not what is learned at a step.
@@ -52,7 +52,7 @@ def train(task: TrainingTask, request: TrainRequest, out: Optional[Path] = None)
     ServerError : the loss is not a number any more, or the disk is full.
     KeyboardInterrupt : it was asked to stop; the checkpoint is written.
     """
-    accelerator = _accelerator(request, request.precision or task.precision)
+    accelerator = accelerator_for(request, request.precision or task.precision)
     folder = RunFolder(out or request.out)
     alone = folder.locked() if accelerator.is_main_process else contextlib.nullcontext()
     with alone, Interruption(quiet=not accelerator.is_main_process) as interruption:
@@ -61,31 +61,6 @@ def train(task: TrainingTask, request: TrainRequest, out: Optional[Path] = None)
         accelerator.wait_for_everyone()
         run = _Run(task, request, folder, accelerator, interruption)
         return run.finished() if run.over() else run.all_epochs()
-
-
-def _accelerator(request: TrainRequest, precision: str) -> Any:
-    try:
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState, PartialState
-    except ImportError as fault:
-        raise ModelUnavailable("accelerate is not installed.", "pip install 'lungxai[train]'") from fault
-    if request.device == "cuda" and not torch.cuda.is_available():
-        raise ModelUnavailable("There is no CUDA device here.", "Use --device cpu, or install torch for your GPU.")
-    on_cpu = request.device == "cpu" or not torch.cuda.is_available()
-    if PartialState._shared_state and PartialState().num_processes == 1:
-        # Its state is one for the whole process; another training here may have another precision.
-        AcceleratorState._reset_state(reset_partial_state=True)
-    try:
-        made = Accelerator(cpu=on_cpu, mixed_precision=PRECISIONS[precision])
-    except (ValueError, RuntimeError) as fault:
-        raise ModelUnavailable(f"This machine cannot compute so: {fault}", "Use --precision fp32.") from fault
-    if on_cpu:
-        torch.set_num_threads(_threads(request, made.num_processes))
-    return made
-
-
-def _threads(request: TrainRequest, processes: int) -> int:
-    return request.threads or max(1, min(8, (os.cpu_count() or 1) // processes))
 
 
 class _Run:
@@ -122,8 +97,6 @@ class _Run:
             self._go_on(folder.last())
         self.seconds = 60.0 * float(self.record["minutes"])  # of earlier sessions
         self.start = self.saved = self.drawn = time.monotonic()
-
-    # Record and checkpoint
 
     def _new_record(self) -> dict[str, Any]:
         task, request = self.task, self.request
@@ -194,8 +167,6 @@ class _Run:
             self.folder.record(self.record)
         self.saved = time.monotonic()
 
-    # Steps and epochs
-
     def _planned(self, epoch: int, random: np.random.Generator) -> Any:
         """The batches of this process in an epoch; in several processes that share gradients, its part of them."""
         count = self.accelerator.num_processes
@@ -208,9 +179,8 @@ class _Run:
         done = self.epoch * self.steps + self.step
         for group, base in zip(self.optimiser.param_groups, self.base_rates):
             group["lr"] = self.task.rate(base, done, self.task.epochs * self.steps)
-        loss = self.task.loss(
-            self.network, self.task.batch(planned, self.random), self.random, self.accelerator.device
-        )
+        batch = self.task.batch(planned, self.random)
+        loss = self.task.loss(self.network, batch, self.random, self.accelerator.device)
         value = loss.item()
         if not math.isfinite(value):
             raise ServerError(
@@ -224,16 +194,9 @@ class _Run:
         self.optimiser.step()
         self.step += 1
         if self.apart and ((done + 1) % (self.task.together or 1) == 0 or self.step == self.steps):
-            self._average_processes()
+            average_processes(self.accelerator, self.raw)
         self.average.update(self.raw, self.task.share(done))
         self.losses.append(value)
-
-    @torch.no_grad()
-    def _average_processes(self) -> None:
-        held = [t for t in self.raw.state_dict().values() if t.is_floating_point()]
-        flat = self.accelerator.reduce(torch.cat([t.reshape(-1) for t in held]), reduction="mean")
-        for tensor, mean in zip(held, flat.split([t.numel() for t in held])):
-            tensor.copy_(mean.view_as(tensor))
 
     def _wanted(self) -> tuple[bool, bool]:
         """Whether to stop, and whether a checkpoint is due: of all processes together, so only now and then."""

@@ -260,24 +260,22 @@ def test_its_stages_are_run_in_turn_and_gone_on_with(data, tmp_path, stand_in, m
     assert record["command"].startswith("lungxai train ct_nodule --backend nnunet --data")
 
 
-def test_a_prediction_of_a_ct_becomes_measured_nodules(tmp_path) -> None:
+def test_a_prediction_of_a_ct_becomes_measured_nodules(tmp_path, phantom) -> None:
     from shared_models.ct_reader import read_ct
     from shared_models.ct_writer import write_nrrd
-    from shared_models.phantom import thorax
 
-    made = thorax(seed=1)
-    volume = made.volume
+    volume = phantom.volume
     write_nrrd(tmp_path / "ct.nrrd", np.asarray(volume.voxels), volume.ijk_to_lps)
     assert lungxai(nnunet_command, "nnunet", "export", "--ct", tmp_path / "ct.nrrd", "--out", tmp_path / "in") == 0
     exported, _ = read_ct(tmp_path / "in" / "case_0000.nii.gz")
     assert (exported.voxels == volume.voxels).all()
-    write_volume(tmp_path / "case.nii.gz", (made.truth.labels > 0).astype(np.uint8), volume.ijk_to_lps)
+    write_volume(tmp_path / "case.nii.gz", (phantom.truth.labels > 0).astype(np.uint8), volume.ijk_to_lps)
     words = ("nnunet", "import", tmp_path / "case.nii.gz", "--ct", tmp_path / "ct.nrrd", "--out", tmp_path / "back")
     assert lungxai(nnunet_command, *words) == 0
     told = json.loads((tmp_path / "back" / "nodules.json").read_text())
-    assert len(told["nodules"]) == len(made.nodules) and "not validated here" in told["notice"]
+    assert len(told["nodules"]) == len(phantom.nodules) and "not validated here" in told["notice"]
     assert all(0 <= nodule["malignancy"] <= 1 for nodule in told["nodules"])
-    true = sorted(np.bincount(made.truth.labels.ravel())[1:] * np.prod(volume.spacing_mm))
+    true = sorted(np.bincount(phantom.truth.labels.ravel())[1:] * np.prod(volume.spacing_mm))
     assert sorted(n["volume_mm3"] for n in told["nodules"]) == pytest.approx(true, rel=1e-6)
     image = (tmp_path / "back" / "segmentation.nrrd").read_bytes()[:2000].decode("latin-1")
     header = (tmp_path / "ct.nrrd").read_bytes()[:2000].decode("latin-1")
