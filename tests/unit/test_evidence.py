@@ -38,7 +38,8 @@ def test_cases_come_back_bit_by_bit(tmp_path) -> None:
     own = Cases(
         "t", "val", "tile", "field", np.array(list("abcde")), np.array(list("uuvvw")), ("x", "y", "z"),
         np.array([0, 1, 2, 1, 0]), p, {"v": np.array([1e-300, np.nan, 0.1 + 0.2, -0.0, 1])},
-        {"part: one": np.array([-np.inf, 1, 2, 3, 4]), "part: three": p[::-1]}, {"by, comma": np.array(['"q"', "", "1", "2", "3"])},
+        {"part: one": np.array([-np.inf, 1, 2, 3, 4]), "part: three": p[::-1]},
+        {"by, comma": np.array(['"q"', "", "1", "2", "3"])},
         (Exclusion("a", "no, \"picture\""),), "composed", ("A note.",),
     )  # fmt: skip
     own.save(tmp_path)
