@@ -259,7 +259,8 @@ and here that is what bounds the false positives: vessels of the hilum.
 **Limits.** The training patches are centred on nodules of 3 to about 30 mm: larger tumours are only seen as if from
 further away. Expect false positives on whole series. Sensitivity per nodule on whole CTs was not measured, for want of
 whole CTs with every nodule marked. A point on a vessel or on the chest wall should find nothing, and may find
-something. Slices more than 2.5 mm apart are judged one by one, and a lesion is followed through them. One reader's contour is the reference.
+something. Slices more than 2.5 mm apart are judged one by one, and a lesion is followed through them. One reader's
+contour is the reference.
 """
 
 
