@@ -50,6 +50,7 @@ examples:
   lungxai evaluate --data ../shared/data --split test --json result.json --markdown table.md
   lungxai evaluate --data ../shared/data --out evidence      # evidence/index.html, JSON, CSV, pictures
   lungxai evaluate --from evidence                           # the page again, without models
+  lungxai evaluate --paired tcga-lung /data/tcga --out paired
   lungxai evaluate --data ../shared/data --split val --task he_tiles
   lungxai evaluate --data ../shared/data --task xai --json xai.json --csv xai.csv --markdown xai.md
 
@@ -70,6 +71,10 @@ def register(subparsers: Any) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, metavar="ROOT", help="folder of the data sets")
     source.add_argument("--from", dest="again", type=Path, metavar="DIR", help="make the page of an earlier --out anew")
+    source.add_argument(
+        "--paired", nargs=2, metavar=("COHORT", "ROOT"),
+        help="the fusion on a cohort's truly paired patients; COHORT as in `lungxai cohorts`",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the evidence page, tables and pictures there")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default test")
     parser.add_argument("--task", action="append", choices=list(TASKS), help="only this one; may be repeated")
@@ -105,12 +110,11 @@ def _run(given: argparse.Namespace) -> int:
     tasks: dict[str, Any] = {}
     run = _run_of(given) if given.out else {}
     failed = []
-    for name in given.task or [name for name in TASKS if name not in ON_REQUEST]:
+    for name in ["fusion"] if given.paired else given.task or [name for name in TASKS if name not in ON_REQUEST]:
         begun = time.monotonic()
         print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
         try:
-            options = {"cases": given.cases} if name in ON_REQUEST else {}
-            found = evaluated(name, given.data, given.split, given.models, **options)
+            found = _found(name, given)
             if found is not None and given.out:
                 _keep(name, given, found, run)
         except LungXAIError as fault:
@@ -144,10 +148,22 @@ def _run(given: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _found(name: str, given: argparse.Namespace) -> Any:
+    if given.paired:
+        from .evaluate_paired import evaluate_cohort
+
+        return evaluate_cohort(given.paired[0], Path(given.paired[1]), given.split, given.models)
+    options = {"cases": given.cases} if name in ON_REQUEST else {}
+    return evaluated(name, given.data, given.split, given.models, **options)
+
+
 def _checked(given: argparse.Namespace) -> None:
     """Look at everything that was asked for before the hours that go into it."""
-    if not given.data.is_dir():
-        raise InvalidInput(f"There is no folder {given.data}.", "Give the folder of the data sets with --data.")
+    folder = Path(given.paired[1]) if given.paired else given.data
+    if not folder.is_dir():
+        raise InvalidInput(f"There is no folder {folder}.", "Give the folder of the data sets with --data or --paired.")
+    if given.paired and set(given.task or ()) - {"fusion"}:
+        raise InvalidInput("Paired cases are of the task fusion only.", "Leave the other --task out.")
     if given.cases is not None and given.cases < 2:
         raise InvalidInput("Fewer than two cases have no interval.", "Give --cases 2 or more.")
     if (given.csv or given.cases is not None) and not set(ON_REQUEST) & set(given.task or ()):
@@ -181,9 +197,9 @@ def _run_of(given: argparse.Namespace) -> dict[str, Any]:
     from .evidence_accounting import accounting, models_in
 
     return {
-        "commit": git_commit(), "split": given.split, "tuned_on": TUNED_ON.get(given.split),
-        "data": given.data.resolve().name, "models": models_in(given.models), "accounting": accounting(given.data),
-        "tasks": {},
+        "commit": git_commit(), "split": given.split, "tuned_on": None if given.paired else TUNED_ON.get(given.split),
+        "data": given.paired[0] if given.paired else given.data.resolve().name, "models": models_in(given.models),
+        "accounting": [] if given.paired else accounting(given.data), "tasks": {},
     }  # fmt: skip
 
 
