@@ -24,7 +24,8 @@ _SOURCE = "TCGA-LUAD and TCGA-LUSC clinical tables, TCGA Research Network / GDC,
 
 def _metadata(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
     return {
-        "version": "0.1.0", "changelog": {"0.1.0": "first weights"}, "monai_version": "1.6.1",
+        "version": "0.2.0", "changelog": {"0.2.0": "calibrated on more patients", "0.1.0": "first weights"},
+        "monai_version": "1.6.1",
         "pytorch_version": "2.13.0", "numpy_version": np.__version__,
         "task": "adenocarcinoma against squamous cell carcinoma from clinical fields",
         "description": "Logistic regression over age, sex, smoking and pack-years. Research use only.",
@@ -82,8 +83,9 @@ def packaged(data: Path, run_folder: Path, models: Path) -> dict[str, Any]:
 
 Research use only, not a diagnosis. Adenocarcinoma against squamous cell carcinoma, given that it is one of the two.
 
-**Data.** {_SOURCE}. Split by a hash of the patient's barcode: {weights["n_train"]} train, {weights["n_val"]} for
-calibration (Platt), {test["n"]} test patients. Any field may be missing.
+**Data.** {_SOURCE}. Split by a hash of the patient's barcode: {weights["n_train"]} train, {weights["n_val"]}
+validation, {test["n"]} test patients. Any field may be missing. Fitted on the training patients; calibrated (Platt) on
+{weights["n_calibration"]}: validation, and training scored across folds.
 
 | test | value | 95 % interval |
 |---|---|---|

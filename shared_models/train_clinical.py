@@ -3,8 +3,9 @@
 OUT/best.json     the model, as the bundle holds it; package_clinical makes the bundle
 OUT/result.json   as every training's
 
-Fitted on the training patients, each seen whole and ``repeats`` times with fields dropped at random; calibrated (Platt)
-on the validation patients. The test patients are not looked at here.
+Fitted on the training patients, each seen whole and ``repeats`` times with fields dropped at random. Calibrated (Platt,
+two numbers) on the validation patients and on the training patients, each of these scored by a model that was fitted
+without the patient's fold: validation alone is too few. The test patients are not looked at here.
 
 `python -m shared_models.train_clinical` fits, measures the test patients once and writes the bundle, all in one.
 """
@@ -24,6 +25,7 @@ import numpy as np
 from .clinical import FIELDS, design, encoded
 from .clinical_data import ClinicalCases, read_cases
 from .contract.errors import InvalidInput
+from .contract.values import Array
 from .model_bundle import MODELS_ROOT
 from .statistics import auroc
 from .training_record import fit_once
@@ -31,6 +33,7 @@ from .training_request import TrainRequest
 
 WITHOUT_EPOCHS = True
 WEIGHTS_FILE = "best.json"
+_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -49,28 +52,54 @@ def _rows(cases: ClinicalCases) -> Any:
     return np.stack([encoded(fields) for fields in cases.fields])
 
 
-def fitted(train: ClinicalCases, val: ClinicalCases, seed: int, recipe: Optional[Recipe] = None) -> dict[str, Any]:
-    """The model as its weights file holds it."""
+def _scorer(rows: Array, squamous: Array, seed: int, recipe: Recipe) -> tuple[Array, Array, Array, float]:
+    """Mean and scale of the encoded fields (n, 5), coefficients and intercept of the log odds."""
     from sklearn.linear_model import LogisticRegression
 
-    recipe, random = recipe or Recipe(), np.random.default_rng(seed)
-    rows = _rows(train)
+    random = np.random.default_rng(seed)
     mean, scale = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
     copies = [rows]
     for _ in range(recipe.repeats):
         thin = rows.copy()
         thin[random.random(rows.shape) < recipe.drop] = np.nan
         copies.append(thin)
-    x, y = design(np.concatenate(copies), mean, scale), np.tile(train.squamous, recipe.repeats + 1)
+    x, y = design(np.concatenate(copies), mean, scale), np.tile(squamous, recipe.repeats + 1)
     model = LogisticRegression(C=1.0 / (recipe.repeats + 1), max_iter=5000).fit(x, y)
-    score = design(_rows(val), mean, scale) @ model.coef_[0] + model.intercept_[0]
-    platt = LogisticRegression(C=1e6).fit(score[:, None], val.squamous)
-    share = float(val.squamous.mean())
+    return mean, scale, model.coef_[0], float(model.intercept_[0])
+
+
+def _score(scorer: tuple[Array, Array, Array, float], rows: Array) -> Array:
+    mean, scale, coefficients, intercept = scorer
+    answer: Array = design(rows, mean, scale) @ coefficients + intercept
+    return answer
+
+
+def across_folds(rows: Array, squamous: Array, seed: int, recipe: Recipe) -> Array:
+    """Log odds (n,) of the encoded fields (n, 5), each by a model fitted without the patient's fold."""
+    fold = np.random.default_rng(seed).permutation(len(rows)) % _FOLDS
+    answer = np.empty(len(rows))
+    for k in range(_FOLDS):
+        answer[fold == k] = _score(_scorer(rows[fold != k], squamous[fold != k], seed, recipe), rows[fold == k])
+    return answer
+
+
+def fitted(train: ClinicalCases, val: ClinicalCases, seed: int, recipe: Optional[Recipe] = None) -> dict[str, Any]:
+    """The model as its weights file holds it."""
+    from sklearn.linear_model import LogisticRegression
+
+    recipe, rows, held = recipe or Recipe(), _rows(train), _rows(val)
+    scorer = _scorer(rows, train.squamous, seed, recipe)
+    mean, scale, coefficients, intercept = scorer
+    score = np.r_[across_folds(rows, train.squamous, seed, recipe), _score(scorer, held)]
+    squamous = np.r_[train.squamous, val.squamous]
+    platt = LogisticRegression(C=1e6).fit(score[:, None], squamous)
+    share = float(squamous.mean())
     return {
         "fields": list(FIELDS), "mean": mean.tolist(), "scale": scale.tolist(),
-        "coefficients": model.coef_[0].tolist(), "intercept": float(model.intercept_[0]),
+        "coefficients": coefficients.tolist(), "intercept": intercept,
         "platt": [float(platt.coef_[0, 0]), float(platt.intercept_[0])],
-        "prior": {"adenocarcinoma": 1 - share, "squamous_cell": share}, "n_train": len(rows), "n_val": len(score),
+        "prior": {"adenocarcinoma": 1 - share, "squamous_cell": share}, "n_train": len(rows), "n_val": len(held),
+        "n_calibration": len(score),
     }  # fmt: skip
 
 
