@@ -23,7 +23,7 @@ import numpy as np
 
 from .code_version import git_commit
 from .ct_network import COARSE_SEARCH_MM, COARSEST_MM, FINEST_MM, SEARCH_MM, WINDOWS_HU
-from .ct_nodules import LEAST_VERIFIED, MOST_KEPT, THRESHOLD_3D, THRESHOLD_FLAT
+from .ct_nodules import LEAST_OF_LARGEST, LEAST_VERIFIED, MOST_KEPT, THRESHOLD_3D, THRESHOLD_FLAT
 from .ct_pipeline import BUNDLE as SEGMENTATION
 from .ct_prompts import SIGMA_ACROSS_MM, SIGMA_PX
 from .evaluate_ct import evaluate_ct_cubes, evaluate_ct_series, evaluate_ct_slices, measure
@@ -150,7 +150,7 @@ def bundled(run: dict[str, Any], weights: Path, models: Path) -> None:
         False, {"pixel_mm": [FINEST_MM, COARSEST_MM], "search_pixel_mm": [SEARCH_MM, COARSE_SEARCH_MM],
                 "windows_hu": WINDOWS_HU, "prompt_sigma_px": SIGMA_PX, "prompt_sigma_across_mm": SIGMA_ACROSS_MM,
                 "prompt_thresholds": [THRESHOLD_FLAT, THRESHOLD_3D], "least_verified": LEAST_VERIFIED,
-                "most_kept": MOST_KEPT,
+                "most_kept": MOST_KEPT, "least_of_largest": LEAST_OF_LARGEST,
                 "training": {"commit": run["commit"], "seed": run["seed"], "command": run["command"],
                              "kept": _kept(run), "started_from_sha256": started.get("sha256")}},
     ))  # fmt: skip
