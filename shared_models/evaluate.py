@@ -14,6 +14,7 @@ import csv
 import importlib
 import io
 import json
+import logging
 import os
 import sys
 import time
@@ -109,7 +110,7 @@ def _run(given: argparse.Namespace) -> int:
     _checked(given)
     tasks: dict[str, Any] = {}
     run = _run_of(given) if given.out else {}
-    failed = []
+    failed: dict[str, str] = {}
     for name in ["fusion"] if given.paired else given.task or [name for name in TASKS if name not in ON_REQUEST]:
         begun = time.monotonic()
         print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
@@ -118,8 +119,12 @@ def _run(given: argparse.Namespace) -> int:
             if found is not None and given.out:
                 _keep(name, given, found, run)
         except LungXAIError as fault:
-            failed.append(name)
-            print(f"failed: {fault.message} {fault.remedy}", file=sys.stderr)
+            failed[name] = f"{fault.message} {fault.remedy}"
+        except (LookupError, OSError, TypeError, ValueError) as fault:  # one task's trouble must not cost the others
+            failed[name] = f"This data is not as the task needs it ({type(fault).__name__})."
+            logging.getLogger(__name__).debug("%s", name, exc_info=True)
+        if name in failed:
+            print(f"failed: {failed[name]}", file=sys.stderr)
             continue
         print("no data" if found is None else f"{time.monotonic() - begun:.0f} s", file=sys.stderr)
         if found is not None:
@@ -142,8 +147,9 @@ def _run(given: argparse.Namespace) -> int:
         writer.writerows(rows(tasks["xai"]))
         _written(given.csv, lines.getvalue())
     if given.out and run["tasks"]:
-        from .evidence import written
+        from .evidence import finish, written
 
+        finish(given.out, {**run, "failed": failed})
         print(written(given.out))
     return 1 if failed else 0
 

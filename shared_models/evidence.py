@@ -52,7 +52,8 @@ def keep(folder: Path, name: str, split: str, found: Mapping[str, Any]) -> dict[
 
 
 def finish(folder: Path, run: Mapping[str, Any]) -> None:
-    """Write run.json: {"commit", "split", "data", "models", "accounting", "tasks": part -> what keep() gave back}."""
+    """Write run.json: {"commit", "split", "data", "models", "accounting", "tasks": part -> what keep() gave back},
+    and where there are any "tuned_on" and "failed": task -> why it was not measured."""
     with replaced(folder / RUN) as file:
         file.write(json.dumps(plain(run), indent=1, allow_nan=False) + "\n")
 
@@ -87,7 +88,7 @@ def written(folder: Path) -> Path:
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     result = {
         "written": now, "commit": run["commit"], "split": split, "tuned_on": run.get("tuned_on"), "data": run["data"],
-        "notice": NOTICE, "models": run["models"], "accounting": run["accounting"],
+        "failed": run.get("failed", {}), "notice": NOTICE, "models": run["models"], "accounting": run["accounting"],
         "tasks": {one["name"]: {"own": one["own"], "figures": one["figures"]} for one in sections}, "tests": tests,
     }  # fmt: skip
     try:

@@ -105,6 +105,19 @@ def test_answers_of_an_earlier_run_do_not_mix_with_new_ones(run, tmp_path, few_r
     assert not (tmp_path / "cases_clinical_val.json").exists() and (tmp_path / "mine.csv").read_text() == "mine"
 
 
+def test_a_task_that_cannot_use_the_data_does_not_cost_the_others(run, tmp_path, few_resamples, monkeypatch) -> None:
+    def broken(*_):
+        raise KeyError("JaneDoe")
+
+    monkeypatch.setattr("shared_models.evaluate_ct.evaluate_ct_cubes", broken)
+    given = ["--task", "ct_cubes", "--task", "clinical", "--out", str(tmp_path)]
+    assert main(["evaluate", "--data", str(run[0]), *given]) == 1
+    result = _json(tmp_path)
+    assert list(result["tasks"]) == ["clinical"] and "KeyError" in result["failed"]["ct_cubes"]
+    page = (tmp_path / "index.html").read_text()
+    assert "Not measured:" in page and "JaneDoe" not in page
+
+
 @pytest.mark.parametrize(("content", "says"), [(None, "holds no run"), ("{", "holds no run"), ("[]", "holds no run")])
 def test_a_folder_without_a_run_is_refused(content, says, tmp_path, capsys) -> None:
     if content is not None:
