@@ -9,8 +9,9 @@ Values are in units of the logit, the same for all tiles: a signed Grad-CAM of a
 because this network's head is linear on the mean of its features. So tiles may be compared, and background does not
 glow, which it would if each tile were stretched to its own maximum.
 
-CAMs have the 7 x 7 cells of the features. The other methods' maps are pooled to 28 x 28 cells of 8 x 8 pixels, so that
-a slide of many tiles fits the memory: Integrated Gradients by the sum, which stays complete, the others by the mean.
+CAMs have the cells of the features, 9 x 9 at 288 px. The other methods' maps are pooled to 28 x 28 cells of 8 x 8
+pixels, so that a slide of many tiles fits the memory: Integrated Gradients by the sum, which stays complete, the
+others by the mean.
 
 Integrated Gradients starts from, and Occlusion covers with, white: the glass beside the tissue.
 """
@@ -26,7 +27,7 @@ from .contract.results import METHODS
 from .contract.values import Array
 from .slide_network import SLIDE_CLASSES, SlideNetwork
 
-GRID, POOLED = 7, 28
+POOLED = 28
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "integrated_gradients": {"baseline": "white", "most_steps": 128},
     "occlusion": {"baseline": "white", "window": 32, "stride": 16},
@@ -75,7 +76,7 @@ def tile_maps(
 
     Returns
     -------
-    by method: float32 (n, 7, 7) of a CAM or (n, 28, 28), signed where the method is, and how it was made, for
+    by method: float32 (n, 9, 9) of a CAM or (n, 28, 28), signed where the method is, and how it was made, for
     Heatmap.parameters
 
     Raises
@@ -131,7 +132,7 @@ def grad_cam(network: SlideNetwork, pixels: Array, target: int, positive: bool =
 
     Returns
     -------
-    float32 (n, 7, 7): what each cell adds to the logit
+    float32 (n, cells, cells): what each cell adds to the logit
     """
     names = SLIDE_CLASSES if network._fc.out_features == len(SLIDE_CLASSES) else range(network._fc.out_features)
     model = explained(network, [str(name) for name in names])

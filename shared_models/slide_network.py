@@ -125,12 +125,15 @@ class SlideNetwork(nn.Module):
     def _enlarged(self, pixels: Tensor) -> Tensor:
         if self.enlarge is None:
             return pixels
-        if torch.onnx.is_in_onnx_export():
-            size = (self.enlarge.shape[0], self.enlarge.shape[0])
-            return functional.interpolate(pixels, size=size, mode="bilinear", align_corners=False)
+        side = self.enlarge.shape[0]
+        exported = torch.onnx.is_in_onnx_export()
+        if exported or pixels.shape[2:] != (TILE_PX, TILE_PX):
+            height = width = side
+            if not exported:  # a tile of another size is enlarged as much, to what the strides divide
+                height, width = (max(32, round(length * side / TILE_PX / 32) * 32) for length in pixels.shape[2:])
+            return functional.interpolate(pixels, size=(height, width), mode="bilinear", align_corners=False)
         # The same as two products of matrices, whose gradient ONNX Runtime can run too.
         lines, (n, channels, height, width) = self.enlarge.t(), pixels.shape
-        side = lines.shape[1]
         wide = (pixels.reshape(-1, width) @ lines).reshape(n, channels, height, side).permute(0, 1, 3, 2)
         return (wide.reshape(-1, height) @ lines).reshape(n, channels, side, side).permute(0, 1, 3, 2)
 

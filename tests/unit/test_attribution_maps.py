@@ -48,7 +48,7 @@ def maps(tiles, pixels):
 def test_tiles_have_a_map_by_each_method(maps) -> None:
     for name in METHODS:
         values, record = maps[name]
-        side = 7 if name.startswith("gradcam") else 28
+        side = 9 if name.startswith("gradcam") else 28
         assert values.shape == (2, side, side) and values.dtype == np.float32 and np.isfinite(values).all()
         assert values.any() and all(isinstance(v, (str, int, float, bool)) for v in record.values())
         assert ("pooled" in record) != name.startswith("gradcam")
