@@ -37,7 +37,8 @@ def curves(record: Mapping[str, Any]) -> bytes:
     for axes, (title, members) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for name, colour, dashes in zip(members, _COLOURS * 2, _DASHES * 2):
             values = [row.get(name, float("nan")) for row in rows]
-            axes.plot(epochs, values, color=colour, linestyle=dashes, marker="o", markersize=3, label=name)
+            axes.plot(epochs, values, color=colour, linestyle=dashes, marker="o", markersize=3,
+                      label="training loss" if name == "loss" else name)  # fmt: skip
         if best:
             axes.axvline(best, color="#777777", linewidth=0.8)
             axes.annotate("best", (best, 1), xycoords=("data", "axes fraction"), fontsize=8, color="#555555",

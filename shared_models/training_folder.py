@@ -131,6 +131,11 @@ class RunFolder:
                 "Go on with it with --resume, begin anew with --restart, or choose another --out.",
             )
 
+    def clear(self) -> None:
+        """Take the run away: a new one that is stopped early must not be gone on with from the old."""
+        for name in (CHECKPOINT, BEST, RECORD, CURVES):
+            (self.path / name).unlink(missing_ok=True)
+
     def keep(self, name: str, state: Mapping[str, Any]) -> None:
         """Write tensors and plain values with torch; see written()."""
         import torch

@@ -41,7 +41,6 @@ from .training_task import TrainingTask
 _FREE = ("epochs", "patience", "threads")
 _TOGETHER = 10  # steps between two questions to all processes whether one was asked to stop
 
-
 def train(task: TrainingTask, request: TrainRequest, out: Optional[Path] = None) -> Any:
     """Train ``task`` into ``out`` (by default request.out), with lines of progress on stdout; the record.
 
@@ -58,6 +57,8 @@ def train(task: TrainingTask, request: TrainRequest, out: Optional[Path] = None)
     with alone, Interruption(quiet=not accelerator.is_main_process) as interruption:
         if accelerator.is_main_process:
             folder.check_free(task.name, request.resume, request.restart)
+            if request.restart:
+                folder.clear()
         accelerator.wait_for_everyone()
         run = _Run(task, request, folder, accelerator, interruption)
         return run.finished() if run.over() else run.all_epochs()

@@ -230,6 +230,9 @@ def test_another_run_is_neither_overwritten_nor_mixed_up(tmp_path) -> None:
         train(other, asked(tmp_path, restart=True))
     assert len(train(Blobs(epochs=2), asked(tmp_path, resume=True))["history"]) == 2
     assert len(train(Blobs(epochs=1), asked(tmp_path, restart=True))["history"]) == 1
+    with pytest.raises(_Stopped):  # begun anew and killed at once: nothing of the old run is there to go on with
+        train(_StopsAt(0), asked(tmp_path, restart=True))
+    assert not (tmp_path / "last.pt").exists() and not (tmp_path / "best.pt").exists()
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path) -> None:
