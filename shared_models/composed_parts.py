@@ -161,17 +161,20 @@ def radiology_of(
 def pathology_of(model: Any, pixels: Array, names: Sequence[str]) -> list[tuple[PathologyResult, PathologyResult]]:
     """Calibrated and raw, of tiles, each as the whole of its slide; a tile that is too blurred is not looked at.
 
-    Raw is what the network says at temperature 1.
+    Raw is what the network says at temperature 1 and without the offsets of the classes, both of which the card names.
     """
     from .slide_result import slide_result
 
     quality = tile_quality(pixels, model.mpp)
     answers = answered(model, pixels)
-    temperature = float(model.card["lungxai"]["temperature"])
+    own = model.card["lungxai"]
+    offsets = np.array(own.get("class_offsets", np.zeros(len(model.classes))), dtype=np.float64)
     known = [CLASSES.index(name) for name in model.classes]
+    # The calibrated answer is the softmax of logits / temperature + offsets.
+    logits = (np.log(np.maximum(answers[:, known].astype(np.float64), 1e-30)) - offsets) * float(own["temperature"])
+    plain = np.exp(logits - logits.max(axis=1, keepdims=True))
     raised = answers.copy()
-    raised[:, known] = answers[:, known].astype(np.float64) ** temperature
-    raised[:, known] /= raised[:, known].sum(axis=1, keepdims=True)
+    raised[:, known] = plain / plain.sum(axis=1, keepdims=True)
     side = (float(pixels.shape[2]), float(pixels.shape[1]))
     found = []
     for row, name in enumerate(names):

@@ -152,7 +152,7 @@ class FakeSlide:
     """A tile model that reads the class out of a tile's first pixel."""
 
     classes, mpp, provenance = THREE, 0.9, BY
-    card = {"lungxai": {"temperature": 2.0}}
+    card = {"lungxai": {"temperature": 2.0, "class_offsets": [0.5, -0.25, -0.25]}}
 
     def answers(self, pixels):
         rows = np.full((len(pixels), 5), np.nan, np.float32)
@@ -167,7 +167,7 @@ def test_a_tile_is_its_slide_raw_is_at_temperature_1_and_a_blurred_one_is_not_lo
     found = pathology_of(FakeSlide(), np.concatenate([sharp, flat]), ["a", "b"])
     calibrated, raw = found[0]
     assert calibrated.probabilities["adenocarcinoma"] == pytest.approx(0.9)
-    squares = np.array([0.9, 0.09, 0.01]) ** 2  # the temperature of the card undone
+    squares = (np.array([0.9, 0.09, 0.01]) * np.exp([-0.5, 0.25, 0.25])) ** 2  # both undone
     assert raw.probabilities["squamous_cell"] == pytest.approx(squares[1] / squares.sum(), rel=1e-4)
     assert found[1][0].abstention is not None and found[1][0].probabilities["normal"] is None
 
