@@ -18,6 +18,7 @@ from .contract.errors import InvalidInput
 from .evaluate_clinical import evaluate_clinical
 from .model_bundle import MODELS_ROOT, sha256_of
 from .train_clinical import WEIGHTS_FILE
+from .training_record import configuration
 
 _SOURCE = "TCGA-LUAD and TCGA-LUSC clinical tables, TCGA Research Network / GDC, open tier"
 
@@ -64,6 +65,7 @@ def packaged(data: Path, run_folder: Path, models: Path) -> dict[str, Any]:
         (folder / name).mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run_folder / WEIGHTS_FILE, folder / WEIGHTS)
     (folder / "configs" / "metadata.json").write_text(json.dumps(_metadata(folder, run), indent=1) + "\n")
+    configuration(run, folder)
     (folder / "LICENSE").write_text(
         "The weights in this folder are under the Apache License 2.0 (https://www.apache.org/licenses/LICENSE-2.0).\n"
         f"They were fitted on {_SOURCE}; cite TCGA.\n"

@@ -13,8 +13,9 @@ from typing import Any
 from .contract.errors import InvalidInput
 from .fusion_card import write_bundle
 from .fusion_training import WEIGHTS_FILE
-from .fusion_weights import FusionWeights
+from .fusion_weights import BUNDLE, FusionWeights
 from .model_bundle import MODELS_ROOT
+from .training_record import configuration
 
 
 def packaged(run_folder: Path, models: Path) -> FusionWeights:
@@ -33,6 +34,7 @@ def packaged(run_folder: Path, models: Path) -> FusionWeights:
     except (OSError, ValueError, KeyError) as fault:
         raise InvalidInput(f"{run_folder} holds no fitted fusion.", "Run `lungxai train fusion` first.") from fault
     write_bundle(models, own, training)
+    configuration(run, models / BUNDLE)
     return FusionWeights.load(models)
 
 

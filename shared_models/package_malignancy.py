@@ -27,6 +27,7 @@ from .evaluate_ct import compared, evaluate_ct_malignancy, rated
 from .model_bundle import MODELS_ROOT, sha256_of
 from .statistics import auroc, of_two_classes
 from .train_malignancy import folds_of, logits_of, pool_of
+from .training_record import configuration
 
 _LEAST_NODULE = 0.02  # share of validation nodules that look less like a nodule than the bar
 _LICENSE = """The weights in this folder are under the Creative Commons Attribution 4.0 International licence
@@ -202,6 +203,7 @@ def main() -> None:
     training = {"commit": run["commit"], "packaged": git_commit(), "seed": run["seed"], "command": run["command"]}
     told = metadata({"prevalence": own["prevalence"], "training": training, "weights": weights})
     (folder / "configs" / "metadata.json").write_text(json.dumps(told, indent=1) + "\n")
+    configuration(run, folder)
     (folder / "LICENSE").write_text(_LICENSE)
     test = evaluate_ct_malignancy(given.data, "test", given.models) if given.test else None
     measures = {"validation": validation, "cross_validation": crossed, "test": test}

@@ -41,6 +41,7 @@ from .training_task import TrainingTask
 _FREE = ("epochs", "patience", "threads")
 _TOGETHER = 10  # steps between two questions to all processes whether one was asked to stop
 
+
 def train(task: TrainingTask, request: TrainRequest, out: Optional[Path] = None) -> Any:
     """Train ``task`` into ``out`` (by default request.out), with lines of progress on stdout; the record.
 
@@ -89,8 +90,7 @@ class _Run:
         self.steps = len(self._planned(0, np.random.default_rng(0)))
         if not self.steps:
             raise InvalidInput("There is less data than one batch.", "Give more data, or a smaller batch with --set.")
-        self.epoch, self.step = 0, 0
-        self.losses: list[float] = []
+        self.epoch, self.step, self.losses = 0, 0, list[float]()
         self.began = self._random_state()
         self.record = self._new_record()
         self.progress = Progress(task.epochs, self.steps, folder.path.name, sys.stdout if self.main else None)
@@ -106,9 +106,8 @@ class _Run:
             "precision": request.precision or task.precision, "processes": self.accelerator.num_processes,
             "threads": torch.get_num_threads(), "limit": request.limit,
         }  # fmt: skip
-        record = new_record(request, settings, task.told())
         where = {"device": str(self.accelerator.device), "torch": str(torch.__version__), "chosen_by": task.scored_by}
-        return {**record, "task": task.name, **where}
+        return {**new_record(request, settings, task.told()), "task": task.name, **where}
 
     def _go_on(self, state: dict[str, Any]) -> None:
         """Take over a checkpoint."""

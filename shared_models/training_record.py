@@ -1,7 +1,8 @@
 """What result.json says of a training, the same for every task.
 
-new_record()   task, commit, command, seed, settings, counts of the data; epochs are added as they come
-fit_once()     the training of a task without epochs, such as a regression: one fit, its files and its record
+new_record()      task, commit, command, seed, settings, counts of the data; epochs are added as they come
+fit_once()        the training of a task without epochs, such as a regression: one fit, its files and its record
+configuration()   what a model's folder keeps of the record, as configs/train.json
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from .code_version import git_commit
@@ -67,3 +69,18 @@ def fit_once(
     shown = " ".join(f"{name} {value:.4f}" for name, value in figures.items())
     print(f"{folder.path.name}: fitted; {shown}; weights in {', '.join(files)}", flush=True)
     return record
+
+
+def configuration(run: Mapping[str, Any], bundle: Path) -> None:
+    """Write configs/train.json below the folder of a model: how it was trained, without the epochs.
+
+    Parameters
+    ----------
+    run : of result.json; one from before there was one command has its command alone
+    bundle : the model's folder
+    """
+    left_out = ("history", "resumed", "minutes", "device")
+    kept = {name: value for name, value in run.items() if name not in left_out}
+    kept["epochs_trained"] = len(run.get("history", ()))
+    (bundle / "configs").mkdir(parents=True, exist_ok=True)
+    written(bundle / "configs" / "train.json", (json.dumps(kept, indent=1) + "\n").encode())

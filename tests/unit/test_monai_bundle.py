@@ -387,3 +387,38 @@ def test_the_pyramid_has_the_layers_and_names_of_monais_own() -> None:
     except ImportError:  # without torchvision MONAI's own cannot be made
         return
     assert set(own.state_dict()) == names and torch.equal(own(x)["pool"], ours["pool"])
+
+
+def test_what_a_detector_found_is_outlined_and_measured(segmentation, tmp_path, phantom, monkeypatch, capsys) -> None:
+    from shared_models.ct_writer import write_nrrd
+
+    ct = phantom.volume
+    write_nrrd(tmp_path / "ct.nrrd", np.asarray(ct.voxels), ct.ijk_to_lps)
+    (segmentation / "models" / "model.ts").unlink()
+    root = tmp_path / "added"
+    add_bundle(Found.at(segmentation), root)
+    nodule = phantom.nodules[0]
+    index = np.argwhere(phantom.truth.labels == nodule.label)[:, ::-1]
+    lps = np.c_[index, np.ones(len(index))] @ np.asarray(ct.ijk_to_lps).T
+    box = [lps[:, :3].min(0).tolist(), lps[:, :3].max(0).tolist()]
+    monkeypatch.setattr(monai_run, "detected", lambda volume, loaded, least: [
+        {"box_lps_mm": box, "score": 0.8, "label": 0}
+    ] if least == 0.5 else [])  # fmt: skip
+
+    class Detector:
+        task = "detection"
+
+    monkeypatch.setattr(monai_run.Loaded, "of", lambda bundle, device: Detector())
+    words = ["models", "run", "dense", str(tmp_path / "ct.nrrd"), "--out", str(tmp_path / "out"), "--score", "0.5",
+             "--added-models", str(root)]  # fmt: skip
+    assert main(words) == 0 and "not validated here" in capsys.readouterr().out
+    told = json.loads((tmp_path / "out" / "nodules.json").read_text())
+    assert told["made_by"]["boxes"] == 1
+    assert told["made_by"]["weights_sha256"] == Bundle.load(root / "dense").weights_sha256
+    (one,) = told["nodules"]
+    assert np.linalg.norm(np.array(one["centre_lps_mm"]) - np.mean(box, axis=0)) < 3
+    assert one["volume_mm3"] == pytest.approx(len(index) * np.prod(ct.spacing_mm), rel=0.5)
+    assert json.loads((tmp_path / "out" / "detections.json").read_text())["boxes"][0]["score"] == 0.8
+    for name, said in (("nobody", "no added model"), ("../dense", "no added model")):
+        assert main(["models", "run", name, "x", "--out", "y", "--added-models", str(root)]) == 2
+        assert said in capsys.readouterr().err

@@ -73,9 +73,18 @@ def test_the_clinical_fit_and_its_bundle(tables, tmp_path, capsys) -> None:
     test = packaged(tables, out, tmp_path / "models")
     assert test["n"] == splits.count("test")
     model = ClinicalModel.load(tmp_path / "models")
+    kept = json.loads((model_folder(tmp_path) / "configs" / "train.json").read_text())
+    record = json.loads((out / "result.json").read_text())
+    assert kept["settings"] == record["settings"] and kept["command"] == record["command"] and "history" not in kept
     assert model.platt == tuple(json.loads((out / "best.json").read_text())["platt"])
     with pytest.raises(InvalidInput, match="no fitted model"):
         packaged(tables, tmp_path / "nothing", tmp_path / "models")
+
+
+def model_folder(root: Path) -> Path:
+    from shared_models.clinical import BUNDLE
+
+    return root / "models" / BUNDLE
 
 
 def test_what_is_asked_wrongly(tables, tmp_path) -> None:
