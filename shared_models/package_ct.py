@@ -30,6 +30,7 @@ from .evaluate_ct import evaluate_ct_cubes, evaluate_ct_series, evaluate_ct_slic
 from .evidence_cases import Cases
 from .evidence_strata import in_order
 from .model_bundle import MODELS_ROOT, sha256_of
+from .training_record import configuration
 
 _SOURCE = "LIDC-IDRI, Armato et al. 2011, doi 10.7937/K9/TCIA.2015.LO9QL9SX, CC BY 3.0"
 _LICENSE = f"""The weights in this folder are under the Creative Commons Attribution 4.0 International licence
@@ -154,6 +155,7 @@ def bundled(run: dict[str, Any], weights: Path, models: Path) -> None:
                 "training": {"commit": run["commit"], "seed": run["seed"], "command": run["command"],
                              "kept": _kept(run), "started_from_sha256": started.get("sha256")}},
     ))  # fmt: skip
+    configuration(run, nodules)
 
 
 def measured(task: str, data: Path, models: Path) -> dict[str, Any]:

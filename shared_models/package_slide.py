@@ -30,6 +30,7 @@ from .slide_data import SPACING_UM_PX, TileSet, read_tiles
 from .slide_network import SLIDE_CLASSES, TILE_PX, SlideNetwork, restored
 from .slide_pipeline import BUNDLE, SlideModel
 from .statistics import ece
+from .training_record import configuration
 
 _LICENSE = """The weights in this folder are under the Apache License 2.0 (https://www.apache.org/licenses/LICENSE-2.0).
 They start from the ImageNet weights of EfficientNet-Lite0 (Apache-2.0) and were fine-tuned on LC25000 (Borkowski et
@@ -171,6 +172,8 @@ def main() -> None:
     temperature = model.card["lungxai"]["temperature"]
     held_out, under = tile_metrics(model, val), condition_figures(model, val, temperature)
     after = tile_metrics(model, test)
+    others = [{name: value for name, value in run.items() if name != "history"} for run in runs[1:]]
+    configuration({**runs[0], "averaged_with": others}, folder)
     (folder / "LICENSE").write_text(_LICENSE)
     tried = folder / "docs" / "tried.md"
     counts = "\n".join(

@@ -81,6 +81,7 @@ def configuration(run: Mapping[str, Any], bundle: Path) -> None:
     """
     left_out = ("history", "resumed", "minutes", "device")
     kept = {name: value for name, value in run.items() if name not in left_out}
-    kept["epochs_trained"] = len(run.get("history", ()))
+    if "history" in run:
+        kept["epochs_trained"] = len(run["history"])
     (bundle / "configs").mkdir(parents=True, exist_ok=True)
     written(bundle / "configs" / "train.json", (json.dumps(kept, indent=1) + "\n").encode())
