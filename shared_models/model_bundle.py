@@ -1,6 +1,7 @@
 """Bundle: one model folder in MONAI Bundle layout, checked before it is trusted.
 
 NAME/configs/metadata.json   the MONAI metadata plus a "lungxai" section (below)
+NAME/configs/train.json      how the weights were trained (training_record.configuration)
 NAME/docs/README.md          the model card
 NAME/models/*                weights, each named with its sha256 in the metadata
 NAME/LICENSE                 of the weights
