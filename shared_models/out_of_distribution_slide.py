@@ -8,8 +8,8 @@ weighed()          a slide's answer without such tiles
 
 A tile whose reliability is under 0.5 (out_of_distribution.py) is left out of the slide's probabilities; its own stay in
 the result, as what the model said. There is no answer for the slide where MOST_FOREIGN of its tiles are left out, and
-none where the likeliest class would be another one with them: a tumour that the model never saw must not turn into
-"normal" by being left out.
+none where the likeliest class would be another one with them, by more than DECISIVE: a tumour that the model never saw
+must not turn into "normal" by being left out. A tie of two classes that a few tiles tip is no reason.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .out_of_distribution import UNRELIABLE
 
 MOST_FOREIGN = 0.95
 LEAST_TILES = 1
+DECISIVE = 0.1  # of probability
 OUTPUT = "features"
 
 # tile probabilities (n, 5), n > 0 -> class to probability of the slide
@@ -100,7 +101,7 @@ def weighed(tile_probabilities: Array, reliability: Optional[Array], pooled: Poo
         ))  # fmt: skip
     answer = pooled(tile_probabilities[~foreign])
     likeliest, with_them = (max(found, key=lambda name: found[name]) for found in (answer, everything))
-    if likeliest != with_them:
+    if likeliest != with_them and everything[with_them] - answer[with_them] > DECISIVE:
         names = [name.replace("_", " ") for name in (likeliest, with_them)]
         return SlideAnswer(None, (), Abstention(
             f"{what}; without them the slide would be {names[0]}, with them {names[1]}.",

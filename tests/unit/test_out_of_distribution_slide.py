@@ -60,6 +60,14 @@ def test_a_tumour_that_the_model_never_saw_does_not_turn_into_normal() -> None:
     assert "without them the slide would be normal, with them adenocarcinoma" in found.abstention.reason
 
 
+def test_a_tie_that_few_foreign_tiles_tip_is_still_answered() -> None:
+    other = (TUMOUR[1], TUMOUR[0], TUMOUR[2])
+    rows, like = [TUMOUR] * 21 + [other] * 20, [0.1] * 2 + [0.9] * 39
+    with_them, found = said(rows, [0.9] * 41), said(rows, like)
+    assert with_them.probabilities["adenocarcinoma"] > 0.5 * (1 - with_them.probabilities["normal"])
+    assert found.abstention is None and found.probabilities["squamous_cell"] > found.probabilities["adenocarcinoma"]
+
+
 def test_what_was_not_assessed_counts() -> None:
     rows = [TUMOUR] * 5 + [HEALTHY] * 5
     plain = said(rows, [np.nan] * 10)
