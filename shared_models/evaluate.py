@@ -109,7 +109,8 @@ def _run(given: argparse.Namespace) -> int:
         return 0
     _checked(given)
     tasks: dict[str, Any] = {}
-    run = _run_of(given) if given.out else {}
+    commit = git_commit()  # before the hours in which it may change
+    run = _run_of(given, commit) if given.out else {}
     failed: dict[str, str] = {}
     for name in ["fusion"] if given.paired else given.task or [name for name in TASKS if name not in ON_REQUEST]:
         begun = time.monotonic()
@@ -131,7 +132,7 @@ def _run(given: argparse.Namespace) -> int:
             tasks[name] = {key: value for key, value in found.items() if key != "cases"}
     if not tasks and not failed:
         raise InvalidInput(f"{given.data} holds no data of these tasks.", "Its layout is in the README.")
-    result = {"commit": git_commit(), "split": given.split, "tasks": tasks}
+    result = {"commit": commit, "split": given.split, "tasks": tasks}
     text = table(result)
     print(text)
     if given.json:
@@ -198,12 +199,12 @@ def _keep(name: str, given: argparse.Namespace, found: Any, run: dict[str, Any])
     finish(given.out, run)
 
 
-def _run_of(given: argparse.Namespace) -> dict[str, Any]:
+def _run_of(given: argparse.Namespace, commit: str) -> dict[str, Any]:
     """What run.json says before any task has run."""
     from .evidence_accounting import accounting, models_in
 
     return {
-        "commit": git_commit(), "split": given.split, "tuned_on": None if given.paired else TUNED_ON.get(given.split),
+        "commit": commit, "split": given.split, "tuned_on": None if given.paired else TUNED_ON.get(given.split),
         "data": given.paired[0] if given.paired else given.data.resolve().name, "models": models_in(given.models),
         "accounting": [] if given.paired else accounting(given.data), "tasks": {},
     }  # fmt: skip
