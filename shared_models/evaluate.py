@@ -149,7 +149,9 @@ def _run(given: argparse.Namespace) -> int:
         _written(given.csv, lines.getvalue())
     if given.out and run["tasks"]:
         from .evidence import finish, written
+        from .evidence_accounting import models_in
 
+        run["models"] = models_in(given.models)  # as they were loaded, should they have been changed since the start
         finish(given.out, {**run, "failed": failed})
         print(written(given.out))
     return 1 if failed else 0
