@@ -35,6 +35,7 @@ TASKS = {
     "clinical": "evaluate_clinical:evaluate_clinical",
     "fusion": "evaluate_fusion:evaluate_fusion",
     "shift": "evaluate_shift:evaluate_shift",
+    "out_of_distribution": "evaluate_out_of_distribution:evaluate_out_of_distribution",
     "xai": "evaluate_xai:evaluate_xai",
 }
 CASES = {
@@ -43,7 +44,7 @@ CASES = {
     "clinical": "evaluate_clinical:clinical_cases",
 }
 TUNED_ON = {"test": "val"}  # split -> where thresholds and conformal sets of the page are chosen
-ON_REQUEST = ("xai", "shift")  # too slow to run unless it is named
+ON_REQUEST = ("xai", "shift", "out_of_distribution")  # too slow to run unless it is named
 SPLITS = ("train", "val", "test")
 _EXAMPLES = """\
 examples:

@@ -24,6 +24,7 @@ TITLES = {
     "clinical": "Clinical fields: adenocarcinoma or squamous cell carcinoma",
     "fusion": "Fusion of the modalities",
     "shift": "Domain shift: real cases, changed by a program",
+    "out_of_distribution": "Inputs unlike the training data",
     "xai": "How faithful the explanations are",
 }
 _SMALL_P = 0.001
