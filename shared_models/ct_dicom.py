@@ -12,12 +12,9 @@ holds a name, an identifier, or a path.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import stat
-import threading
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,6 +26,7 @@ from .contract.values import CTVolume
 from .ct_pixels import read_voxels, same_pixels
 from .ct_slices import Slice, slices_of
 from .ct_stack import stacked
+from .dicom_log import discreet
 
 MAX_FILES = 50_000
 MAX_SIDE = 2048
@@ -74,7 +72,7 @@ def read_dicom(path: Path) -> tuple[CTVolume, tuple[str, ...]]:
     BadGeometry, SpacingUnknown : the slices make no regular stack.
     InputTooLarge : more than 2048 rows, columns or slices, or 2 GiB.
     """
-    with _discreet():
+    with discreet():
         survey = surveyed(path)
         if survey.damaged:
             raise InvalidInput(
@@ -165,23 +163,6 @@ def series_choice(survey: Survey) -> list[list[Slice]]:
         return not computed, bool(abs(slices[0].normal[2]) > 0.7), len(slices)
 
     return sorted(series.values(), key=rank, reverse=True)
-
-
-@contextlib.contextmanager
-def _discreet() -> Iterator[None]:
-    """Silence pydicom in this thread: its warnings and log records quote values, which may be a patient's."""
-    here, log = threading.get_ident(), logging.getLogger("pydicom")
-
-    def elsewhere(record: logging.LogRecord) -> bool:
-        return record.thread != here
-
-    log.addFilter(elsewhere)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.removeFilter(elsewhere)
 
 
 class _LeftOut(Exception):

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from .calibration import negative_log_likelihood
+from .calibration import BiasCorrectedTemperature, negative_log_likelihood
 from .code_version import git_commit
 from .contract.values import Array
 from .evaluate_slide import tile_metrics
 from .model_bundle import MODELS_ROOT, sha256_of
-from .slide_calibration import Calibration, cross_fitted
+from .slide_calibration import cross_fitted
 from .slide_conditions import CONDITIONS, condition_figures
 from .slide_data import SPACING_UM_PX, TileSet, read_tiles
 from .slide_network import SLIDE_CLASSES, TILE_PX, SlideNetwork, restored
@@ -74,8 +74,9 @@ def export(weights: Path, target: Path) -> None:
 
 
 def _metadata(
-    folder: Path, runs: Sequence[dict[str, Any]], calibration: Calibration, views: int, version: str, enlarged_px: int
-) -> dict[str, Any]:
+    folder: Path, runs: Sequence[dict[str, Any]], calibration: BiasCorrectedTemperature, views: int, version: str,
+    enlarged_px: int,
+) -> dict[str, Any]:  # fmt: skip
     stain = runs[0].get("stain")
     return {
         "version": version, "changelog": {version: "see docs/README.md"}, "monai_version": "1.6.1",
@@ -97,7 +98,7 @@ def _metadata(
             "weights": {f"models/{n}": sha256_of(folder / "models" / n) for n in ("model.onnx", "model.pt")},
             "coverage": list(SLIDE_CLASSES), "classes": list(SLIDE_CLASSES), "calibrated": True,
             "temperature": round(calibration.temperature, 4),
-            "class_offsets": [round(x, 4) for x in calibration.offsets], "enlarged_px": enlarged_px,
+            "class_offsets": [round(x, 4) for x in calibration.biases], "enlarged_px": enlarged_px,
             "tile_px": TILE_PX, "spacing_um_px": SPACING_UM_PX,
             **({} if views == 1 else {"views": views}), **({} if stain is None else {"stain": stain}),
             "training": {"commit": runs[0]["commit"], "seed": runs[0]["settings"]["seed"],
@@ -151,13 +152,13 @@ def main() -> None:
     weights = folder / "models" / "model.pt"
     averaged(given.run, weights, given.enlarged_px)
 
-    def written(calibration: Calibration) -> SlideModel:
+    def written(calibration: BiasCorrectedTemperature) -> SlideModel:
         export(weights, folder / "models" / "model.onnx")
         card = _metadata(folder, runs, calibration, given.views, given.version, given.enlarged_px)
         (folder / "configs" / "metadata.json").write_text(json.dumps(card, indent=1) + "\n")
         return SlideModel.load(given.models, "cpu")
 
-    model = written(Calibration(1.0, (0.0,) * len(SLIDE_CLASSES)))
+    model = written(BiasCorrectedTemperature(1.0, (0.0,) * len(SLIDE_CLASSES)))
     val, test = sets["val"], sets["test"]
     labels = np.array([SLIDE_CLASSES.index(name) for name in val.labels])
     logits, shifted = (
@@ -165,10 +166,10 @@ def main() -> None:
             model.logits(CONDITIONS[name](val.pixels[i : i + 64])) for i in range(0, len(labels), 64)
         ]) for name in ("as they are", "mixed shifts")
     )  # fmt: skip
-    calibration = Calibration.fit(np.concatenate([logits, shifted]), np.tile(labels, 2))
+    calibration = BiasCorrectedTemperature.fit(np.concatenate([logits, shifted]), np.tile(labels, 2))
     crossed = cross_fitted(np.concatenate([logits, shifted]), np.tile(labels, 2), np.tile(val.groups, 2))[: len(labels)]
-    biased(weights, calibration.bias)
-    model, logits = written(calibration), logits + calibration.bias
+    biased(weights, calibration.last_layer())
+    model, logits = written(calibration), logits + calibration.last_layer()
     temperature = model.card["lungxai"]["temperature"]
     held_out, under = tile_metrics(model, val), condition_figures(model, val, temperature)
     after = tile_metrics(model, test)
@@ -215,7 +216,7 @@ code at commit {git_commit()[:12]}):
 {_line("auroc", after["auroc"])}
 
 Expected calibration error on test {after["ece"]:.3f}; temperature {temperature} and offsets of the classes
-({", ".join(f"{name} {x:+.2f}" for name, x in zip(SLIDE_CLASSES, calibration.offsets))}) were fitted on validation,
+({", ".join(f"{name} {x:+.2f}" for name, x in zip(SLIDE_CLASSES, calibration.biases))}) were fitted on validation,
 tiles as they are and shifted. The offsets are in the network's last bias.
 Baselines: always the most frequent class of the test split {after["baseline"]["majority_accuracy"]:.3f}; a linear probe
 on the frozen ImageNet network 0.951 (as given with the data, not run here).

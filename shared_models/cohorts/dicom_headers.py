@@ -1,7 +1,6 @@
 """DICOM headers of strangers, read without their pixels.
 
 header()     the elements that a cohort needs, of one file; Damaged where it cannot be had whole
-quiet()      no warning or log line of pydicom, which quote values
 
 A header is bounded in bytes; a deflated file is refused before it is inflated; whether the pixels are all there is told
 from the file's size.
@@ -9,12 +8,8 @@ from the file's size.
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,23 +53,6 @@ class _Bounded:
         if self._left < 0 or self._reads < 0:
             raise Damaged
         return data
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence pydicom in this thread."""
-    here, log = threading.get_ident(), logging.getLogger("pydicom")
-
-    def elsewhere(record: logging.LogRecord) -> bool:
-        return record.thread != here
-
-    log.addFilter(elsewhere)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.removeFilter(elsewhere)
 
 
 def header(path: Path, tags: Sequence[str] = TAGS, limit: int = MAX_HEADER_BYTES) -> Any:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..dicom_log import discreet
 from .case import CohortImage, Exclusion, Report
-from .dicom_headers import CT, PT, Damaged, NotDicom, header, quiet
+from .dicom_headers import CT, PT, Damaged, NotDicom, header
 from .folders import files_below
 
 _RTSTRUCT, _SEG = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.66.4"
@@ -62,7 +63,7 @@ def surveyed(folder: Path, root: Path, patient_id: str, report: Report, modaliti
     """Headers of every file below ``folder``, whose patient is ``patient_id``."""
     survey, left_out, seen_bad = Survey(), {}, set()
     bad_folders: set[Path] = set()
-    with quiet():
+    with discreet():
         for number, path in enumerate(files_below(folder, root, report, patient_id)):
             if number >= MAX_FILES:
                 report(Exclusion("patient", f"more than {MAX_FILES} files; only the first were read", patient_id))

@@ -20,9 +20,10 @@ import numpy as np
 
 from ..contract.errors import InvalidInput
 from ..contract.values import Array
+from ..dicom_log import discreet
 from ..model_bundle import MODELS_ROOT, Bundle
 from .case import CohortImage
-from .dicom_headers import Damaged, NotDicom, header, quiet
+from .dicom_headers import Damaged, NotDicom, header
 
 Embed = Callable[[Sequence[CohortImage]], Array]
 _MOST_PIXELS = 64_000_000
@@ -85,7 +86,7 @@ def _stacked(images: Sequence[CohortImage], of: Callable[[CohortImage], Array], 
 
 def _three(folder: Path) -> list[Path]:
     heights = []
-    with quiet():
+    with discreet():
         for path in sorted(folder.iterdir()):
             try:
                 position = header(path, ("SOPInstanceUID", "SeriesInstanceUID", "ImagePositionPatient"))
@@ -105,7 +106,7 @@ def _slice_vector(path: Path) -> Array:
     try:
         if path.stat().st_size > _MOST_SLICE_BYTES:
             raise ValueError
-        with quiet():
+        with discreet():
             dataset = pydicom.dcmread(path)
             if int(dataset.Rows) * int(dataset.Columns) > _MOST_PIXELS or int(dataset.get("NumberOfFrames") or 1) > 1:
                 raise ValueError

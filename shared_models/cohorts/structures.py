@@ -19,8 +19,9 @@ import numpy as np
 
 from ..contract.errors import BadGeometry, InvalidInput, LungXAIError
 from ..contract.values import Array, CTVolume
+from ..dicom_log import discreet
 from .case import CohortAnnotation
-from .dicom_headers import Damaged, NotDicom, header, quiet
+from .dicom_headers import Damaged, NotDicom, header
 
 MAX_BYTES = 512 << 20
 MAX_VOXELS = 2 << 30
@@ -72,7 +73,7 @@ def _referenced(dataset: Any) -> str:
 
 def _read(path: Path, tags: tuple[str, ...]) -> Any:
     try:
-        with quiet():
+        with discreet():
             return header(path, tags, MAX_BYTES)
     except (NotDicom, Damaged) as fault:
         raise InvalidInput("An outline file is cut short or damaged.", _BROKEN) from fault
@@ -155,7 +156,7 @@ def seg_mask(path: Path, name: str, volume: CTVolume) -> Array:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InvalidInput("A segmentation is larger than such files are.", _BROKEN)
-        with quiet():
+        with discreet():
             dataset = pydicom.dcmread(path)
             if int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("NumberOfFrames") or 1) > MAX_VOXELS:
                 raise InvalidInput("A segmentation has more pixels than a CT has.", _BROKEN)

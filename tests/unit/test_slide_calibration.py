@@ -7,8 +7,13 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from shared_models.calibration import Temperature, negative_log_likelihood, softmax  # noqa: E402
-from shared_models.slide_calibration import Calibration, cross_fitted  # noqa: E402
+from shared_models.calibration import (  # noqa: E402
+    BiasCorrectedTemperature,
+    Temperature,
+    negative_log_likelihood,
+    softmax,
+)
+from shared_models.slide_calibration import cross_fitted  # noqa: E402
 
 OFFSETS, TEMPERATURE = np.array([-0.8, 1.1, -0.3]), 0.6
 
@@ -23,23 +28,23 @@ def _drawn(n: int = 4000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_lean_and_the_temperature_are_found() -> None:
     logits, labels = _drawn()
-    found = Calibration.fit(logits, labels)
+    found = BiasCorrectedTemperature.fit(logits, labels)
     assert found.temperature == pytest.approx(TEMPERATURE, rel=0.06)
-    assert np.array(found.offsets) == pytest.approx(OFFSETS, abs=0.12)
+    assert np.array(found.biases) == pytest.approx(OFFSETS, abs=0.12)
     other, truth = _drawn(seed=1)
     mine = negative_log_likelihood(found.apply(other), truth)
     assert mine < negative_log_likelihood(Temperature.fit(logits, labels).apply(other), truth) - 0.05
 
 
 def test_the_offsets_may_stand_in_the_bias_of_the_network() -> None:
-    found = Calibration(0.5, (1.0, -0.4, -0.6))
+    found = BiasCorrectedTemperature(0.5, (1.0, -0.4, -0.6))
     logits = np.random.default_rng(0).normal(size=(5, 3))
-    assert Temperature(0.5).apply(logits + found.bias) == pytest.approx(found.apply(logits))
+    assert Temperature(0.5).apply(logits + found.last_layer()) == pytest.approx(found.apply(logits))
 
 
 def test_separated_classes_leave_the_offsets_finite() -> None:
-    found = Calibration.fit(np.eye(3)[[0, 1, 2] * 5] * 9, np.array([0, 1, 2] * 5))
-    assert np.abs(found.offsets).max() < 0.1 and 0 < found.temperature < 1
+    found = BiasCorrectedTemperature.fit(np.eye(3)[[0, 1, 2] * 5] * 9, np.array([0, 1, 2] * 5))
+    assert np.abs(found.biases).max() < 0.1 and 0 < found.temperature < 1
 
 
 def test_no_tile_is_judged_by_a_calibration_that_saw_its_group() -> None:
