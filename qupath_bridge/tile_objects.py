@@ -22,7 +22,8 @@ from .features import Geo, object_id
 from .outlines import box_rings
 from .tile_classes import TileClasses, own_classes
 
-ENTROPY, MALIGNANCY, QUALITY = "Entropy (bits)", "Malignancy score", "Quality"
+ENTROPY, MALIGNANCY = "Entropy (bits)", "Malignancy score"
+QUALITY, RELIABILITY = "Quality", "Like the training tiles"
 
 Sides = tuple[float, float]
 
@@ -58,6 +59,8 @@ def tile_features(
         columns[MALIGNANCY] = 1.0 - columns[f"P({CLASS_LABELS['normal']})"]
     if result.tile_quality is not None:
         columns[QUALITY] = np.asarray(result.tile_quality, float)
+    if result.tile_reliability is not None:
+        columns[RELIABILITY] = np.asarray(result.tile_reliability, float)
     for heatmap in heatmaps:
         columns[f"Attribution ({METHOD_LABELS[heatmap.method]})"] = tile_means(result, heatmap, drawn_px)
     names = list(columns)

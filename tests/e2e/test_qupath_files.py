@@ -80,7 +80,7 @@ def test_every_object_bears_its_numbers_and_what_made_it(study) -> None:
         measured = tile.measurements
         assert set(measured) == {
             "P(Adenocarcinoma)", "P(Squamous cell carcinoma)", "P(Normal)", "Entropy (bits)", "Malignancy score",
-            "Attribution (Grad-CAM)", "Quality",
+            "Attribution (Grad-CAM)", "Quality", "Like the training tiles",
         }  # fmt: skip
         assert measured["Malignancy score"] == pytest.approx(1 - measured["P(Normal)"], abs=2e-5)
     assert {o.metadata["LungXAI run"] for o in objects(project, "gradcam")} == {run.metadata["LungXAI run"]}

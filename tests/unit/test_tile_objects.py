@@ -103,6 +103,13 @@ def test_quality_is_measured_where_it_was_judged() -> None:
     assert all("Quality" not in t.measurements for t in parts(slide_geojson(result))[2])
 
 
+def test_how_like_the_training_tiles_a_tile_is_is_measured_where_it_was_judged() -> None:
+    result = slide([(0, 0), (100, 0)], 0, (100.0, 100.0))
+    _, _, tiles = parts(slide_geojson(replace(result, tile_reliability=np.array([0.125, 1], np.float32))))
+    assert [t.measurements["Like the training tiles"] for t in tiles] == [0.125, 1.0]
+    assert all("Like the training tiles" not in t.measurements for t in parts(slide_geojson(result))[2])
+
+
 def test_a_model_of_others_is_drawn_by_its_own_classes() -> None:
     rows = [(0.75, 0.25, 0.0), (0.5, 0.25, 0.25), (0.1, 0.1, 0.8)]
     run, regions, tiles = parts(slide_geojson(others(("Lepidic", "Acinar", "normal"), rows)))
