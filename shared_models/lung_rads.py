@@ -253,14 +253,18 @@ def _not_growing(nodule: ScreeningNodule, before: float, months: float) -> Outco
         return _advice(nodule, now)
     if was == "4B" and nodule.proven_benign:
         return _advice(nodule, FLAGGED["2-after-4B"])
-    if was == "2":
-        return _advice(nodule, FLAGGED["2-unchanged"])
+    if was == "2" and now.category == "2":
+        return _advice(nodule, now)
     if was == "3" and months >= 6:
         return _advice(nodule, FLAGGED["2-after-3"])
     if was == "4A" and months >= 3:
         return _advice(nodule, FLAGGED["3-after-4A"])
     if was is None:
         return _remaining(nodule, "previous_category", PREVIOUS)
+    if was == "2":
+        return NotApplicable(f"A stable nodule of category 2 whose size at first detection would be category "
+                             f"{now.category}: no row names it.", "A radiologist must decide.",
+                             ("2", now.category))  # fmt: skip
     why = {"3": "its 6-month follow-up is not reached", "4A": "its 3-month follow-up is not reached",
            "4B": "only proof that it is benign lowers it"}[was]  # fmt: skip
     return NotApplicable(f"A stable nodule of category {was}: {why}.", "A radiologist must decide.", (was,))

@@ -7,10 +7,11 @@ TABLE         size rows: type, how the nodule was found, limits in mm and mm³
 FLAGGED       rows that a reader's judgement calls, not a size
 
 Source: ACR Lung-RADS v2022 (November 2022), explained in Christensen et al. 2024, J Am Coll Radiol 21:473,
-doi 10.1016/j.jacr.2023.09.009. Each row was compared with the ACR/RSNA common data element RDES267 ("Lung-RADS
-categorization") and with an independent implementation; diameters and volumes also with version 1.1 as reprinted by
-AHRQ (NCBI NBK568579), where the row is unchanged. Left out: category 0 and "no nodules" (of the exam, not of a nodule),
-airway nodules, atypical cysts, and growth by volume.
+doi 10.1016/j.jacr.2023.09.009. The ACR's PDF itself was not at hand: each row was compared with its rendering in the
+ACR/RSNA common data element RDES267 ("Lung-RADS categorization") and with at least one independent implementation,
+volumes up to category 4A also with version 1.1 as reprinted by AHRQ (NCBI NBK568579), where the row is unchanged. Left
+out: category 0 and "no nodules" (of the exam, not of a nodule), airway nodules, atypical cysts, growth by volume, and a
+category 2 nodule over its first size that stays stable (no row says it).
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ class Row:
     found : of "baseline", "new", "growing"; those that the row names
     mm, mm3 : of the whole nodule
     solid_mm : of the solid component; None is any
-    place : where the source has it; "" is the assessment table
     """
 
     id: str
@@ -53,11 +53,10 @@ class Row:
     mm: Limits = (0, math.inf)
     mm3: Limits = (0, math.inf)
     solid_mm: Optional[Limits] = None
-    place: str = ""
 
     @property
     def source(self) -> str:
-        return f"ACR Lung-RADS v2022, {self.place or f'assessment table, category {self.category}'}"
+        return f"ACR Lung-RADS v2022, assessment table, category {self.category}"
 
 
 _END = math.inf
@@ -106,9 +105,6 @@ FLAGGED = {row.id: row for row in (
         "nonsolid", mm=(30, _END), mm3=(14137, _END)),
     Row("2-after-3", "2", "Category 3 lesion that is stable or decreased in size at the 6-month follow-up CT"),
     Row("2-after-4B", "2", "Category 4B lesion proven benign by appropriate diagnostic work-up"),
-    Row("2-unchanged", "2", "Category 2 nodule that neither grew nor crossed into a higher size category (the size "
-        "thresholds apply at first detection and to nodules that enlarge into a higher category)",
-        place="note on size thresholds"),
     Row("3-after-4A", "3", "Category 4A lesion that is stable or decreased in size at the 3-month follow-up CT"),
     Row("4B-slow-growing", "4B", "Slow-growing solid or part-solid nodule: growth over multiple screening exams"),
     Row("4X", "4X", "Category 3 or 4 nodule with additional features that increase the suspicion of lung cancer"),
