@@ -267,7 +267,8 @@ def _not_growing(nodule: ScreeningNodule, before: float, months: float) -> Outco
                              ("2", now.category))  # fmt: skip
     why = {"3": "its 6-month follow-up is not reached", "4A": "its 3-month follow-up is not reached",
            "4B": "only proof that it is benign lowers it"}[was]  # fmt: skip
-    return NotApplicable(f"A stable nodule of category {was}: {why}.", "A radiologist must decide.", (was,))
+    possible = ("2", was) if was == "4B" and nodule.proven_benign is None else (was,)
+    return NotApplicable(f"A stable nodule of category {was}: {why}.", "A radiologist must decide.", possible)
 
 
 def _category(nodule: ScreeningNodule) -> Outcome:
