@@ -218,11 +218,10 @@ def _known(nodule: ScreeningNodule) -> Outcome:
     if unknown:
         return NotApplicable("Growth cannot be judged.", f"Say {'; '.join(unknown)}.")
     before, months = nodule.previous_mean_mm or 0.0, nodule.months_since or 0.0
-    grew: Optional[bool] = _grew(nodule.mean_mm, before, months)
+    grew = _grew(nodule.mean_mm, before, months)
     if nodule.nodule_type == "part_solid":
         solid, solid_before = nodule.solid_mm or 0.0, nodule.previous_solid_mm or 0.0
-        is_new = solid > 0 and solid_before == 0
-        whole, grew = grew, is_new or _grew(solid, solid_before, months)
+        whole, grew = grew, True if solid and not solid_before else _grew(solid, solid_before, months)
         if whole is not False and grew is False:
             return NotApplicable("The whole nodule grew, or may have, but not its solid component; the table names "
                                  "growth of the solid component only.", "A radiologist must decide.")  # fmt: skip
