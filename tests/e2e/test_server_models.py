@@ -15,7 +15,7 @@ from fake_server import until, workers
 from inference_server.local import LocalServer
 from shared_models.contract import errors, routes
 from shared_models.contract.client import Client
-from shared_models.contract.values import SlideTiles
+from shared_models.contract.values import CLASSES, SlideTiles
 from shared_models.model_bundle import MODELS_ROOT
 
 pytest.importorskip("torch")
@@ -113,5 +113,9 @@ def test_tiles_are_classified_and_explained(client, server) -> None:
     client.wait(client.pathology(case_id, "noise", ["gradcam"]))
     result = client.pathology_result(case_id)
     assert result.tile_px == (448.0, 448.0) and result.provenance[0].device == server.device
-    assert {name for name, p in result.probabilities.items() if p is not None} == set(model["coverage"])
+    told_apart = np.array(CLASSES)[np.isfinite(result.tile_probabilities).all(axis=0)]
+    assert set(told_apart) == set(model["coverage"])
+    # Noise is like no tile that the model learned from: each has its numbers, and the slide has no answer.
+    assert result.tile_reliability is not None and (result.tile_reliability < 0.5).all()
+    assert result.abstention is not None and not any(result.probabilities.values())
     assert client.heatmap(case_id, "pathology", "gradcam").source_id == "noise"
