@@ -64,7 +64,7 @@ def test_bars_point_to_the_side_of_their_sign():
 
 
 def test_the_words_name_what_would_change_the_answer():
-    answer = fused(slide(0.02, 0.97), ClinicalFields(55, "female", "never", 0.0), weights=WEIGHTS)
+    answer = fused(slide(0.02, 0.97), ClinicalFields(55, "female", "former", 10.0), weights=WEIGHTS)
     words = " ".join(fusion_values(answer, None)["left_out"]["sentences"])
     assert answer.answer == "squamous_cell" and answer.leave_one_out["pathology"].answer == "adenocarcinoma"
     share = round(100 * answer.leave_one_out["pathology"].probabilities["adenocarcinoma"])
