@@ -125,7 +125,9 @@ def ways_of(
 
     def as_in_the_tutorial(x1: Any, i: int) -> Any:
         method = captum.IntegratedGradients(forward(i))
-        return method.attribute(x1, base[i : i + 1], n_steps=TUTORIAL_STEPS)[:, :image].sum(1)
+        # All 200 tiles at once, captum's default, are more than 24 GB.
+        found = method.attribute(x1, base[i : i + 1], n_steps=TUTORIAL_STEPS, internal_batch_size=8)
+        return found[:, :image].sum(1)
 
     def occluded(x1: Any, i: int) -> Any:
         asked = x1[:, image:]
