@@ -26,3 +26,6 @@ def test_only_a_lowered_weight_is_told() -> None:
     (words,) = reliability_words(replace(PLAIN, reliability={"pathology": 0.6}))
     assert words.startswith("Slide counts with 60 % of its weight")
     assert reliability_words(replace(PLAIN, reliability={"pathology": 1.0})) == []
+    known = replace(PLAIN, weights={"clinical": 1.0}, contributions={"clinical": dict.fromkeys(CLASSES, 0.0)},
+                    missing=("radiology", "pathology"), reliability={"clinical": 0.91})  # fmt: skip
+    assert reliability_words(known)[0].startswith("Clinical fields count with 91 % of their weight")
