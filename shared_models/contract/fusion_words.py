@@ -24,8 +24,8 @@ def reliability_words(fusion: FusionResult) -> list[str]:
     """One sentence for each modality whose learned weight was lowered."""
     return [
         f"{PART_LABELS[name]} {'count' if name == 'clinical' else 'counts'} with {round(100 * share)} % of "
-        f"{'their' if name == 'clinical' else 'its'} weight: what is seen, or how sure the model is, is unlike what the "
-        "weights were learned on."
+        f"{'their' if name == 'clinical' else 'its'} weight: what is seen, or how sure the model is, is unlike what "
+        "the weights were learned on."
         for name, share in fusion.reliability.items()
         if share < 0.995
     ]
