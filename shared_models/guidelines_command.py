@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, Union
 
 from . import fleischner, lung_rads
 from .clinical_risk import NODULE_TYPES
+from .field_flags import add_flags, filled
 from .nodule_guideline import Advice, NotApplicable
 
 NOTICE = "Research use only, not a diagnosis."
@@ -50,22 +51,13 @@ def register(subparsers: Any) -> None:
         one = guidelines.add_parser(name, help=f"what to do about {what}", epilog=_EXAMPLES,
                                     description=(guideline.__doc__ or "").strip(),
                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-        for field in fields(inputs):
-            kind: dict[str, Any] = {"type": float, "metavar": "N"}
-            if "bool" in str(field.type):
-                kind = {"choices": ("yes", "no")}
-            elif field.name in _CHOICES:
-                kind = {"choices": _CHOICES[field.name]}
-            flag = _FLAGS.get(field.name, field.name).replace("_", "-")
-            one.add_argument(f"--{flag}", dest=field.name, help=words[field.name], **kind)
-        one.add_argument("--json", action="store_true", help="print as JSON")
+        add_flags(one, inputs, words, _CHOICES, _FLAGS)
         one.set_defaults(run=_run, guideline=name)
 
 
 def _run(given: argparse.Namespace) -> int:
     guideline, inputs, _, _ = GUIDELINES[given.guideline]
-    values = {field.name: getattr(given, field.name) for field in fields(inputs)}
-    answer = guideline(inputs(**{name: {"yes": True, "no": False}.get(v, v) for name, v in values.items()}))
+    answer = guideline(filled(inputs, given))
     if given.json:
         print(json.dumps({"name": given.guideline, "applies": isinstance(answer, Advice), **asdict(answer),
                           "notice": NOTICE}, ensure_ascii=False))  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from .clinical_risk import (
@@ -25,6 +25,7 @@ from .clinical_risk import (
     mayo,
     plco_m2012,
 )
+from .field_flags import add_flags, filled
 
 MODELS: dict[str, tuple[Callable[[Any], Any], type, str]] = {
     "mayo": (mayo, MayoNodule, "a solitary nodule found by chance is malignant (Swensen 1997)"),
@@ -54,21 +55,13 @@ def register(subparsers: Any) -> None:
     for name, (model, inputs, what) in MODELS.items():
         one = models.add_parser(name, help=f"probability: {what}", description=(model.__doc__ or "").strip(),
                                 formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-        for field in fields(inputs):
-            kind: dict[str, Any] = {"type": float, "metavar": "N"}
-            if "bool" in str(field.type):
-                kind = {"choices": ("yes", "no")}
-            elif field.name in _CHOICES:
-                kind = {"choices": _CHOICES[field.name]}
-            one.add_argument(f"--{field.name.replace('_', '-')}", help=INPUT_NAMES[field.name], **kind)
-        one.add_argument("--json", action="store_true", help="print as JSON")
+        add_flags(one, inputs, INPUT_NAMES, _CHOICES)
         one.set_defaults(run=_run, risk_model=name)
 
 
 def _run(given: argparse.Namespace) -> int:
     model, inputs, _ = MODELS[given.risk_model]
-    values = {field.name: getattr(given, field.name) for field in fields(inputs)}
-    answer = model(inputs(**{name: {"yes": True, "no": False}.get(v, v) for name, v in values.items()}))
+    answer = model(filled(inputs, given))
     if given.json:
         print(json.dumps({"model": given.risk_model, "answered": isinstance(answer, Risk), **asdict(answer)}))
     elif isinstance(answer, Risk):
