@@ -25,16 +25,11 @@ class OnnxSession:
     model : serialised ONNX, whose inputs have a first axis of 1
     threads : that it may use
     ready : run the model as it is, without ONNX Runtime's own rewriting
-
-    Raises
-    ------
-    Exception : of onnxruntime's own kinds, where it cannot run the model.
     """
 
     def __init__(self, model: bytes, threads: int, ready: bool = False) -> None:
         self._model, self._threads, self._ready = model, max(1, threads), ready
-        self._sessions: dict[int, Any] = {}
-        self._session(1)
+        self._sessions: dict[int, Any] = {}  # by threads; made when first asked for
 
     def _session(self, threads: int) -> Any:
         if threads not in self._sessions:
@@ -56,6 +51,10 @@ class OnnxSession:
         Parameters
         ----------
         given : name of an input to its values (n, ...), n > 0; None leaves the name out
+
+        Raises
+        ------
+        Exception : of onnxruntime's own kinds, where it cannot run the model.
         """
         arrays = {name: part.float().contiguous().numpy() for name, part in given.items() if part is not None}
         count = len(next(iter(arrays.values())))
