@@ -20,7 +20,7 @@ from shared_models.contract.errors import InvalidInput, ModelUnavailable
 from shared_models.contract.jsonforms import from_json, parsed, to_json
 from shared_models.contract.values import ClinicalFields
 
-from . import answers, job_requests
+from . import answers, dashboard, job_requests
 from .blobs import Kept
 from .cases import Cases, missing
 from .engine import Engine
@@ -67,6 +67,7 @@ def build_app(
     """The application of one server; ``closing`` turns true when its streams are to end."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan, redirect_slashes=False)
     answers.install(app)
+    dashboard.mount(app)
     uploads, fuser = Uploads(settings, cases), Fuser(cases, settings.models)
 
     # The server
@@ -168,13 +169,26 @@ def build_app(
         return JSONResponse(fuser.fuse(case_id, job_requests.weights(body)))
 
     @app.get(_CASE + "/report")
-    def get_report(case_id: str) -> Response:
-        from .report_of_case import report
+    def get_report(case_id: str, request: Request) -> Response:
+        from .report_of_case import report, report_pdf
 
+        form, paper = job_requests.report(request.query_params)
+        if form == "pdf":
+            return Response(
+                report_pdf(cases, fuser, case_id, settings.max_decoded_bytes, paper), media_type="application/pdf"
+            )
         return HTMLResponse(
-            report(cases, fuser, case_id, settings.max_decoded_bytes),
+            report(cases, fuser, case_id, settings.max_decoded_bytes, paper),
             headers={"Content-Security-Policy": _REPORT_POLICY},
         )
+
+    @app.get(_CASE + "/notes")
+    def get_notes(case_id: str) -> Response:
+        return JSONResponse({"notes": [to_json(note) for note in cases.notes(case_id)]})
+
+    @app.post(_CASE + "/notes")
+    def post_note(case_id: str, body: Json) -> Response:
+        return JSONResponse(to_json(cases.add_note(case_id, job_requests.note(body))), 201)
 
     @app.get(_CASE + "/radiology/mask")
     def get_mask(case_id: str) -> Response:

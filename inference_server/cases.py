@@ -6,6 +6,7 @@ A death in between leaves a file that nothing names; the next start removes it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -13,10 +14,12 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Optional
 
 from shared_models.contract import routes
+from shared_models.contract.board_note import BoardNote
 from shared_models.contract.errors import InputTooLarge, InvalidInput, OutOfMemory, RequestError, ServerBusy
 
 from .blobs import Blobs, Kept, Written
@@ -25,6 +28,8 @@ from .settings import Settings
 
 UNUSED_VOLUME_HOURS = 24
 KEPT_JOBS = 500  # of one case
+KEPT_NOTES = 1000  # of one case
+_ANSWERS = ("radiology", "pathology", "clinical", "fusion")
 CORRECTION = "correction"
 _PINNED = "correction/"  # and a job's id: what that job measures, whatever is sent after it
 _SIZES = "SELECT sum(bytes) FROM (SELECT DISTINCT sha256, bytes FROM parts"  # a pinned file counts once
@@ -320,6 +325,34 @@ class Cases:
             if not used and self._db.row("SELECT 1 FROM volumes WHERE sha256 = ?", sha256) is None:
                 self.blobs.remove(sha256)
 
+    # The board's notes
+
+    def add_note(self, case_id: str, note: BoardNote) -> BoardNote:
+        """Keep a note; it comes back with its time, and with which results of the case were there."""
+        size = sum(len(part.encode()) for part in (note.text, note.decision, note.author))
+        self.room(size, case_id)
+        kept = replace(note, created=now(), about=self.results_sha256(case_id))
+        with self._db.change() as db:
+            self.check(case_id)
+            if db.execute("SELECT count(*) FROM notes WHERE case_id = ?", (case_id,)).fetchone()[0] >= KEPT_NOTES:
+                raise InputTooLarge("This case holds as many notes as a case may.", "Go on with a new case.")
+            db.execute(
+                "INSERT INTO notes (case_id, text, decision, author, about, created) VALUES (?, ?, ?, ?, ?, ?)",
+                (case_id, kept.text, kept.decision, kept.author, kept.about, kept.created),
+            )
+        return kept
+
+    def notes(self, case_id: str) -> list[BoardNote]:
+        """Every note of a case, oldest first."""
+        self.check(case_id)
+        query = "SELECT text, decision, author, created, about FROM notes WHERE case_id = ? ORDER BY seq"
+        return [BoardNote(**dict(row)) for row in self._db.rows(query, case_id)]
+
+    def results_sha256(self, case_id: str) -> str:
+        """Changes with each result and each clinical field of a case: what a note was written about."""
+        held = {name: sha for name, sha in self.hashes(case_id).items() if name in _ANSWERS}
+        return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+
     # Jobs
 
     def add_job(self, job_id: str, case_id: str, kind: str, request: Mapping[str, Any], volume: Optional[str]) -> None:
@@ -389,5 +422,5 @@ def _unpinned(db: sqlite3.Connection, job_id: Optional[str]) -> list[Any]:
 
 
 def _case(row: sqlite3.Row, parts: list[str]) -> dict[str, Any]:
-    held = {name: name in parts for name in ("radiology", "pathology", "clinical", "fusion")}
+    held = {name: name in parts for name in _ANSWERS}
     return {"case_id": row["case_id"], "synthetic": bool(row["synthetic"]), "created": row["created"], **held}

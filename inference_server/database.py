@@ -6,6 +6,7 @@ slides   one row a slide; every batch of a slide has its mpp and tile size
 tiles    one row a batch of tiles
 parts    what else a case holds, one row a file: clinical, radiology, radiology/mask, pathology, fusion, ...
 jobs     every acknowledged job; a row is written before the client hears of it
+notes    what a tumour board wrote of a case; rows are added and never changed
 
 Write-ahead log, synchronous=FULL: what was committed is there after kill -9 and after a power cut.
 """
@@ -26,7 +27,7 @@ from shared_models.contract.errors import InvalidInput, ServerError
 
 from .blobs import disk_full
 
-VERSION = 1
+VERSION = 2
 _RESTORE = "Restore it from a backup, or start with another folder: --data-dir."
 _SCHEMA = """
 CREATE TABLE cases (case_id TEXT PRIMARY KEY, synthetic INTEGER NOT NULL, created TEXT NOT NULL) STRICT;
@@ -50,6 +51,15 @@ CREATE INDEX parts_by_hash ON parts (sha256);
 CREATE INDEX jobs_by_case ON jobs (case_id);
 CREATE INDEX jobs_by_volume ON jobs (volume);
 """
+# What each version added to the one before it.
+_ADDED = {
+    2: """
+CREATE TABLE notes (
+  seq INTEGER PRIMARY KEY, case_id TEXT NOT NULL REFERENCES cases ON DELETE CASCADE, text TEXT NOT NULL,
+  decision TEXT NOT NULL, author TEXT NOT NULL, about TEXT NOT NULL, created TEXT NOT NULL) STRICT;
+CREATE INDEX notes_by_case ON notes (case_id);
+""",
+}
 
 
 def now() -> str:
@@ -119,12 +129,14 @@ class Database:
         # What a damaged record does not name would be taken for left over, and swept away.
         if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("quick_check")
-        if version == 0:
-            if any(data_dir.glob("blobs/*/*")):
-                raise ServerError("The data folder holds files, but its record, cases.sqlite, is missing.", _RESTORE)
+        if version == 0 and any(data_dir.glob("blobs/*/*")):
+            raise ServerError("The data folder holds files, but its record, cases.sqlite, is missing.", _RESTORE)
+        if version < VERSION:
             with self.change():
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
+                for number, schema in ((1, _SCHEMA), *_ADDED.items()):
+                    if number > version:
+                        for statement in schema.split(";\n"):
+                            self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version={VERSION}")
 
     def close(self) -> None:

@@ -1,11 +1,14 @@
-"""What the body of a job may say, checked before anything is written down."""
+"""What the body of a request may say, checked before anything is written down."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from shared_models.contract import routes
+from shared_models.contract.board_note import BoardNote
 from shared_models.contract.errors import InputTooLarge, InvalidInput
+from shared_models.contract.jsonforms import from_json
 from shared_models.contract.results import CT_TARGETS, METHODS, MODALITIES
 from shared_models.contract.values import CLASSES
 
@@ -139,3 +142,16 @@ def new_case(body: dict[str, Any]) -> tuple[Any, bool]:
     if case_id is not None:
         routes.case(case_id)
     return case_id, synthetic
+
+
+def note(body: dict[str, Any]) -> BoardNote:
+    """A note of the board; its time and what it is about are the server's to say."""
+    _fields(body, "text", "decision", "author")
+    return from_json(BoardNote, body)
+
+
+def report(query: Mapping[str, str]) -> tuple[str, str]:
+    """(format, paper) of a report."""
+    form, paper = query.get("format", "html"), query.get("paper", "a4")
+    routes.report("checked", form, paper)
+    return form, paper

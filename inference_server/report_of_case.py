@@ -1,18 +1,20 @@
-"""The report of a case: what the record holds of it, gathered for report.render()."""
+"""The report of a case that the server keeps, as HTML and as PDF."""
 
 from __future__ import annotations
 
-from typing import Any
+import threading
 
-from shared_models.contract.codec import decode
 from shared_models.contract.errors import InvalidInput
 
+from .case_record import record_of_store
 from .cases import Cases
 from .fused import Fuser
-from .slides import StoredSlide
+
+# Laying out a PDF takes seconds of a processor and hundreds of megabytes: one at a time.
+_one = threading.Lock()
 
 
-def report(cases: Cases, fuser: Fuser, case_id: str, max_decoded_bytes: int) -> str:
+def report(cases: Cases, fuser: Fuser, case_id: str, max_decoded_bytes: int, paper: str = "a4") -> str:
     """The report's HTML.
 
     Raises
@@ -21,35 +23,22 @@ def report(cases: Cases, fuser: Fuser, case_id: str, max_decoded_bytes: int) -> 
     """
     from .report import render
 
-    case, parts = cases.get(case_id), cases.parts(case_id)
-    held = fuser.held(parts)
-    if not held:
+    record = record_of_store(cases, fuser, case_id, max_decoded_bytes)
+    if record.empty:
         raise InvalidInput("This case holds nothing to report yet.", "Analyse a CT or a slide first.")
+    return render(record, paper=paper)
 
-    def frame(name: str) -> Any:
-        return decode(parts[name].read(), max_decoded_bytes) if name in parts else None
 
-    def heatmaps(modality: str) -> dict[str, Any]:
-        names = [name for name in parts if name.startswith(f"{modality}/heatmaps/")]
-        return {name.rsplit("/", 1)[1]: frame(name) for name in names}
+def report_pdf(cases: Cases, fuser: Fuser, case_id: str, max_decoded_bytes: int, paper: str = "a4") -> bytes:
+    """The same as PDF.
 
-    pictures = {}
-    pathology = held.get("pathology")
-    if pathology is not None:
-        frames = [cases.blobs.open(sha).checked() for sha in cases.tile_frames(case_id, pathology.slide_id)]
-        stored = StoredSlide(pathology.slide_id, frames, max_decoded_bytes, pathology.tile_px)
-        pictures[pathology.slide_id] = stored.picture()
-    page: str = render(
-        case_id,
-        radiology=held.get("radiology"),
-        mask=frame("radiology/mask"),
-        volume=frame("radiology/volume"),
-        ct_heatmaps=heatmaps("radiology"),
-        pathology=pathology,
-        slide_pictures=pictures,
-        slide_heatmaps=heatmaps("pathology"),
-        clinical=held.get("clinical"),
-        fusion=held.get("fusion"),
-        synthetic=case["synthetic"],
-    )
-    return page
+    Raises
+    ------
+    InvalidInput : as report().
+    LungXAIError : nothing on this machine can lay out a PDF; see report_pdf.pdf_of().
+    """
+    from .report_pdf import pdf_of
+
+    page = report(cases, fuser, case_id, max_decoded_bytes, paper)
+    with _one:
+        return pdf_of(page)

@@ -2,8 +2,9 @@
 
 1. Host     the address that the server listens on, so that a web page cannot rebind a name of its own to it
 2. Origin   absent, or the server's own, so that no web page can post here
-3. token    "Authorization: Bearer ...", compared in constant time; only /v1/healthz goes without
-4. protocol X-LungXAI-Protocol, equal to ours; only /v1/healthz goes without
+3. token    "Authorization: Bearer ...", compared in constant time; only /v1/healthz and the files of the server's
+            own page, which hold no data, go without
+4. protocol X-LungXAI-Protocol, equal to ours; the same go without
 
 The log has a line a request: method, route template, status, milliseconds. No identifier, no query, no body.
 """
@@ -26,6 +27,7 @@ from shared_models.contract.codec import PROTOCOL_VERSION
 from shared_models.contract.errors import ContractMismatch, LungXAIError, ServerBusy, ServerError
 
 from .answers import answer, refused, unexpected
+from .dashboard import PAGES
 
 log = logging.getLogger("lungxai.http")
 TOKEN_FILE = "token"
@@ -145,7 +147,7 @@ class Guard:
         if _only(scope, b"content-length") and _only(scope, b"transfer-encoding"):
             # Which of the two counts is where a proxy in front and this server could part ways.
             raise refused(400, "The request states its length twice.", "Check the client's version.")
-        if scope["path"] == routes.HEALTHZ:
+        if scope["path"] == routes.HEALTHZ or (scope["method"] in ("GET", "HEAD") and scope["path"] in PAGES):
             return
         if self._open > _MAX_AT_ONCE:
             raise ServerBusy("The server has too many requests open.", "Try again in a moment.")

@@ -6,7 +6,9 @@ Client(url, token)
   put_volume, put_tiles, put_clinical, put_mask what goes in
   radiology, pathology -> job id                work; wait(job_id) follows it, cancel(job_id) stops it
   volume, radiology_result, mask, pathology_result,
-  clinical, heatmap, fuse, fusion_result, report   what comes out
+  clinical, heatmap, fuse, fusion_result,
+  report, report_pdf                            what comes out
+  notes, add_note                               what the board writes
 
 Data goes to another host only with ``consent_to_remote=True``; redirects and proxies are not followed,
 so neither can carry patient data elsewhere. Answers are read with a cap on their size.
@@ -25,6 +27,7 @@ from urllib.parse import urlsplit
 import requests
 
 from . import routes
+from .board_note import BoardNote
 from .codec import MAX_DECODED_BYTES, PROTOCOL_VERSION, compressions, decode, encode
 from .errors import (
     Cancelled,
@@ -46,6 +49,7 @@ Point = Sequence[float]
 Value = TypeVar("Value")
 _MAX_JSON_ANSWER = 256 << 20
 _RECONNECTS = 5
+_PDF_S = 120.0  # a PDF is laid out before its first byte comes
 
 
 def is_loopback(host: Optional[str]) -> bool:
@@ -340,10 +344,28 @@ class Client:
         body = {} if weights is None else {"weights": weights}
         return from_json(FusionResult, self._json("POST", routes.case(case_id, "fusion"), body))
 
-    def report(self, case_id: str) -> str:
-        """The case's report: one HTML page that needs nothing else."""
-        answer = self._opened(routes.case(case_id, "report"))
-        return whole_body(answer, _MAX_JSON_ANSWER).decode("utf-8", "replace")
+    def report(self, case_id: str, paper: str = "a4") -> str:
+        """The case's report: one HTML page that needs nothing else; ``paper`` of PAPERS is what it prints on."""
+        return self._whole(routes.report(case_id, "html", paper)).decode("utf-8", "replace")
+
+    def report_pdf(self, case_id: str, paper: str = "a4") -> bytes:
+        """The same as PDF."""
+        pdf = self._whole(routes.report(case_id, "pdf", paper), timeout_s=max(self._timeout_s, _PDF_S))
+        if not pdf.startswith(b"%PDF-"):
+            raise unreadable()
+        return bytes(pdf)
+
+    def notes(self, case_id: str) -> list[BoardNote]:
+        """What the board wrote of a case, oldest first."""
+        found = self._json("GET", routes.case(case_id, "notes")).get("notes")
+        if not isinstance(found, list):
+            raise unreadable()
+        return [from_json(BoardNote, note) for note in found]
+
+    def add_note(self, case_id: str, note: BoardNote) -> BoardNote:
+        """Add a note of the board; it comes back as it was kept."""
+        body = {"text": note.text, "decision": note.decision, "author": note.author}
+        return from_json(BoardNote, self._json("POST", routes.case(case_id, "notes"), body))
 
     # The wire
 
@@ -368,6 +390,9 @@ class Client:
                 yield None
                 time.sleep(min(0.2 * 2**failures, 2.0))
 
+    def _whole(self, path: str, timeout_s: Optional[float] = None) -> bytearray:
+        return whole_body(self._opened(path, timeout_s), _MAX_JSON_ANSWER)
+
     def _framed(self, path: str, kind: type[Value]) -> Value:
         answer = self._opened(path)
         value = decode(memoryview(whole_body(answer, MAX_DECODED_BYTES)))
@@ -384,9 +409,9 @@ class Client:
             raise InvalidInput("A number is missing or infinite.", "Correct it and send it again.") from fault
         return self._checked(self._request(method, path, data=data, content_type="application/json"))
 
-    def _opened(self, path: str) -> requests.Response:
+    def _opened(self, path: str, timeout_s: Optional[float] = None) -> requests.Response:
         """A 200 answer of this protocol, its body not yet read."""
-        answer = self._request("GET", path)
+        answer = self._request("GET", path, timeout_s=timeout_s)
         if answer.status_code != 200:
             self._checked(answer)
             raise unreadable()
@@ -401,6 +426,7 @@ class Client:
         path: str,
         data: Optional[Union[bytes, WatchedBody]] = None,
         content_type: str = routes.FRAME_TYPE,
+        timeout_s: Optional[float] = None,
     ) -> requests.Response:
         try:
             return self._session.request(
@@ -408,7 +434,7 @@ class Client:
                 self._url + path,
                 data=data,
                 headers={} if data is None else {"Content-Type": content_type},
-                timeout=self._timeout_s,
+                timeout=timeout_s or self._timeout_s,
                 allow_redirects=False,
                 stream=True,
             )

@@ -1,4 +1,4 @@
-"""Results and clinical fields <-> JSON objects, by their dataclass fields.
+"""Results, clinical fields and notes <-> JSON objects, by their dataclass fields.
 
 to_json    value -> dict of plain JSON; arrays become lists, NaN ("not assessed") becomes null
 from_json  dict -> value; every fault of the sender is InvalidInput, an unknown field too
@@ -16,6 +16,7 @@ from typing import Any, Callable, TypeVar, Union
 
 import numpy as np
 
+from .board_note import BoardNote
 from .errors import InvalidInput
 from .fusion_result import FusionResult, LeftOut
 from .provenance import Provenance
@@ -161,6 +162,7 @@ _COMMON: dict[str, Callable[[Any], Any]] = {
 }
 _BUILD: dict[type[Any], dict[str, Callable[[Any], Any]]] = {
     ClinicalFields: {},
+    BoardNote: dict.fromkeys(("text", "decision", "author", "created", "about"), _text),
     Abstention: {"reason": _text, "what_would_help": _text},
     Provenance: {
         "model_id": _text,

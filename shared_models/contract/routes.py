@@ -12,7 +12,8 @@ POST   /v1/cases/{id}/pathology             GET    /v1/cases/{id}/pathology
 POST   /v1/cases/{id}/fusion                GET    /v1/cases/{id}/fusion
 GET    /v1/cases/{id}/radiology/mask        PUT    /v1/cases/{id}/radiology/mask   a LabelVolume frame
 GET    /v1/cases/{id}/{modality}/heatmaps/{method}                          a Heatmap frame
-GET    /v1/cases/{id}/report                                                HTML
+GET    /v1/cases/{id}/report[?format=pdf][&paper=letter]                    HTML, or PDF
+GET    /v1/cases/{id}/notes                 POST   /v1/cases/{id}/notes     what the board writes
 GET    /v1/jobs/{id}   GET /v1/jobs/{id}/events   DELETE /v1/jobs/{id}
 """
 
@@ -33,6 +34,9 @@ JOBS = PREFIX + "/jobs"
 
 PROTOCOL_HEADER = "X-LungXAI-Protocol"
 FRAME_TYPE = "application/x-lungxai-frame"
+
+REPORT_FORMATS = ("html", "pdf")
+PAPERS = ("a4", "letter")
 
 MAX_TILES_PER_BATCH = 256
 MAX_JSON_BYTES = 1 << 20
@@ -73,6 +77,18 @@ def heatmap(case_id: str, modality: str, method: str) -> str:
     if modality not in MODALITIES[:2] or method not in METHODS:
         raise InvalidInput(f"There is no heatmap {modality!r}, {method!r}.", f"Methods are {', '.join(METHODS)}.")
     return f"{case(case_id, modality)}/heatmaps/{method}"
+
+
+def report(case_id: str, form: str = "html", paper: str = "a4") -> str:
+    """Path of a case's report.
+
+    Raises
+    ------
+    InvalidInput : no such format or paper.
+    """
+    if form not in REPORT_FORMATS or paper not in PAPERS:
+        raise InvalidInput("There is no such report.", f"It is {' or '.join(REPORT_FORMATS)}, {' or '.join(PAPERS)}.")
+    return f"{case(case_id, 'report')}?format={form}&paper={paper}"
 
 
 def volume(sha256: str) -> str:
