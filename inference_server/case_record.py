@@ -41,6 +41,7 @@ class CaseRecord:
     ct_heatmaps, slide_heatmaps : method to map
     slide : the tiles' pixels; None where they are not at hand
     notes : of the board, oldest first
+    about : of the results as they are; a note with another ``about`` was written before one of them changed
     """
 
     case_id: str
@@ -56,6 +57,7 @@ class CaseRecord:
     clinical: Optional[ClinicalFields] = None
     fusion: Optional[FusionResult] = None
     notes: tuple[BoardNote, ...] = ()
+    about: str = ""
 
     @property
     def empty(self) -> bool:
@@ -88,7 +90,7 @@ def record_of_store(cases: Cases, fuser: Fuser, case_id: str, max_decoded_bytes:
     return CaseRecord(
         case_id, case["synthetic"], case["created"], held.get("radiology"), frame("radiology/mask"),
         frame("radiology/volume"), heatmaps("radiology"), pathology, slide, heatmaps("pathology"),
-        held.get("clinical"), held.get("fusion"), tuple(cases.notes(case_id)),
+        held.get("clinical"), held.get("fusion"), tuple(cases.notes(case_id)), case["about"],
     )  # fmt: skip
 
 
@@ -115,4 +117,5 @@ def record_of_client(client: Client, case_id: str) -> CaseRecord:
         client.pathology_result(case_id) if case["pathology"] else None, None, maps["pathology"],
         client.clinical(case_id) if case["clinical"] else None,
         client.fusion_result(case_id) if case["fusion"] else None, tuple(client.notes(case_id)),
+        str(case.get("about", "")),
     )  # fmt: skip

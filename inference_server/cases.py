@@ -124,6 +124,7 @@ class Cases:
         )
         return {
             **_case(row, list(parts)),
+            "about": self.results_sha256(case_id),
             "volume": parts.get("radiology/volume"),
             "slides": [dict(slide) for slide in slides],
             "heatmaps": {

@@ -9,7 +9,9 @@ import pytest
 import requests
 from fake_server import ct, fake_server, frame_start, raw, sha256, tiles, until
 
+from inference_server.dashboard import PAGES
 from shared_models.contract import errors, routes
+from shared_models.contract.board_note import MAX_TEXT, BoardNote
 from shared_models.contract.client import Client
 from shared_models.contract.codec import PREFIX_BYTES, PROTOCOL_VERSION, encode
 from shared_models.contract.results import LabelVolume
@@ -26,6 +28,7 @@ ROUTES = {
     "GET /v1/cases/{case_id}/{modality}/heatmaps/{method}",
     "GET /v1/cases/{case_id}/pathology", "POST /v1/cases/{case_id}/pathology",
     "GET /v1/cases/{case_id}/fusion", "POST /v1/cases/{case_id}/fusion", "GET /v1/cases/{case_id}/report",
+    "GET /v1/cases/{case_id}/notes", "POST /v1/cases/{case_id}/notes",
     "GET /v1/jobs/{job_id}", "DELETE /v1/jobs/{job_id}", "GET /v1/jobs/{job_id}/events",
 }  # fmt: skip
 
@@ -62,7 +65,8 @@ def test_the_routes_are_these_and_no_others() -> None:
     from inference_server.settings import Settings
 
     app = build_app(Settings(), None, None, None)  # type: ignore[arg-type]
-    assert {f"{method} {route.path}" for route in app.routes for method in route.methods} == ROUTES
+    pages = {f"GET {path}" for path in PAGES}
+    assert {f"{method} {route.path}" for route in app.routes for method in route.methods} == ROUTES | pages
 
 
 def test_a_case_goes_through(client) -> None:
@@ -160,7 +164,7 @@ def test_what_is_not_there_yet_is_said(client, server) -> None:
 
 @pytest.mark.parametrize("token", ["", "Bearer wrong", "Bearer ", "Basic abc", "Bearer \xff"])
 def test_no_token_no_answer(server, token: str) -> None:
-    for method, path in (("GET", routes.INFO), ("POST", routes.CASES), ("GET", "/"), ("GET", "/openapi.json")):
+    for method, path in (("GET", routes.INFO), ("POST", routes.CASES), ("GET", "/metrics"), ("GET", "/openapi.json")):
         request = (
             f"{method} {path} HTTP/1.1\r\nHost: {server.url[7:]}\r\nAuthorization: {token}\r\nConnection: close\r\n\r\n"
         )
@@ -408,3 +412,53 @@ def test_a_volume_is_a_ct(client) -> None:
         client._compression = compression
         client.wait(client.radiology(case_id, client.put_volume(CTVolume(volume.voxels, volume.ijk_to_lps, "1"))))
         assert np.array_equal(client.mask(case_id).labels, volume.voxels > 0)
+
+
+# The board's notes
+
+
+def test_the_board_s_notes_are_kept_in_order_and_say_what_they_were_written_about(client) -> None:
+    case_id = client.create_case()
+    client.put_clinical(case_id, ClinicalFields(age_years=60))
+    first = client.add_note(case_id, BoardNote("Biopsy first.\nThen PET.", "Biopsy", "Dr. Æ. Müller"))
+    assert first.created and first.about == client.case(case_id)["about"]
+    client.put_clinical(case_id, ClinicalFields(age_years=61))
+    assert client.case(case_id)["about"] != first.about  # what it was written about is not what the case says now
+    second = client.add_note(case_id, BoardNote(decision="Surgery"))
+    assert client.notes(case_id) == [first, second] and second.about != first.about
+    client.delete_case(case_id)
+    with pytest.raises(errors.RequestError):
+        client.notes(case_id)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, {"text": " \n "}, {"text": "x" * (MAX_TEXT + 1)}, {"text": "a\u0000b"}, {"text": "\u202edrawkcab"},
+        {"text": 1}, {"decision": "two\nlines"}, {"text": "x", "author": None}, {"text": "\ud800"},
+        {"text": "x", "created": "2020-01-01T00:00:00+00:00"}, {"text": "x", "about": "0" * 64},
+    ],
+)  # fmt: skip
+def test_a_note_that_is_none_or_says_more_than_it_may_is_refused(server, client, body) -> None:
+    case_id = client.create_case()
+    path = routes.case(case_id, "notes")
+    answer = send(server, "POST", path, json.dumps(body).encode(), **{"Content-Type": "application/json"})
+    assert refusal(answer) == (422, "InvalidInput")
+    assert client.notes(case_id) == []
+
+
+@pytest.mark.parametrize("query", ["format=docx", "paper=a3", "format=pdf&paper=../a4"])
+def test_a_report_in_another_form_is_refused(server, client, query) -> None:
+    path = routes.case(client.create_case(), "report") + "?" + query
+    assert refusal(send(server, "GET", path)) == (422, "InvalidInput")
+
+
+def test_the_page_needs_no_token_holds_no_data_and_nothing_else_is_served_beside_it(server, client) -> None:
+    case_id = client.create_case()
+    for path in sorted(PAGES):
+        answer = requests.get(server.url + path, timeout=20)
+        assert answer.status_code == 200 and case_id not in answer.text and server.token not in answer.text
+    for path in ("/dashboard/../app.py", "/dashboard/%2e%2e/app.py", "/dashboard/", "/dashboard", "/index.html", "//"):
+        assert requests.get(server.url + path, timeout=20).status_code == 401
+    assert requests.post(server.url + "/", timeout=20).status_code == 401
+    assert requests.get(server.url + "/", headers={"Host": "evil.example"}, timeout=20).status_code == 403

@@ -9,6 +9,7 @@ import pytest
 
 from inference_server.cases import Cases
 from inference_server.settings import Settings
+from shared_models.contract.board_note import BoardNote
 from shared_models.contract.errors import (
     InputTooLarge,
     InvalidInput,
@@ -197,3 +198,31 @@ def test_a_case_keeps_its_newest_jobs_and_all_that_wait(cases, monkeypatch) -> N
     names = [row["job_id"] for row in cases.jobs("case_id = ?", case_id)]
     assert names == ["job2", "job11", "job15", "job16", "job17", "job18", "job19"]
     assert cases.jobs("case_id = ?", other) and cases.has_volume(sha256)
+
+
+def test_a_folder_of_the_version_without_notes_gets_them_and_keeps_what_it_holds(tmp_path) -> None:
+    opened = Cases(Settings(data_dir=tmp_path))
+    opened.create("kept", False)
+    opened.close()
+    with sqlite3.connect(tmp_path / "cases.sqlite") as db:
+        db.execute("DROP TABLE notes")
+        db.execute("PRAGMA user_version=1")
+    opened = Cases(Settings(data_dir=tmp_path))
+    opened.add_note("kept", BoardNote("seen"))
+    opened.close()
+    opened = Cases(Settings(data_dir=tmp_path))
+    assert [note.text for note in opened.notes("kept")] == ["seen"]
+    opened.close()
+
+
+def test_a_case_holds_only_so_many_notes_and_takes_them_with_it(cases, monkeypatch) -> None:
+    monkeypatch.setattr("inference_server.cases.KEPT_NOTES", 2)
+    case_id = cases.create(None, False)
+    for text in ("one", "two"):
+        cases.add_note(case_id, BoardNote(text))
+    with pytest.raises(InputTooLarge):
+        cases.add_note(case_id, BoardNote("three"))
+    assert [note.text for note in cases.notes(case_id)] == ["one", "two"]
+    cases.delete(case_id)
+    cases.create(case_id, False)
+    assert cases.notes(case_id) == []
