@@ -1,6 +1,6 @@
 """The report of a case: one HTML page that needs nothing else, for a tumour board.
 
-render()   values of the case -> HTML (templates/report.html)
+render()   CaseRecord -> HTML (templates/report.html)
 The pictures are made in report_pictures.py, the charts in report_charts.py, the fused answer in report_fusion.py, what
 stands beside a heatmap in report_heatmaps.py.
 The page holds no script and asks for nothing from outside; its only name for the patient is the case's pseudonymous id.
@@ -19,20 +19,21 @@ import numpy as np
 from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS
 from shared_models.contract.fusion_result import PART_LABELS
 from shared_models.contract.results import (
-    FusionResult,
     Heatmap,
     LabelVolume,
     PathologyResult,
     RadiologyResult,
     placed,
 )
-from shared_models.contract.values import CLASSES, Array, ClinicalFields, CTVolume
+from shared_models.contract.values import CLASSES, Array, CTVolume
 from shared_models.model_bundle import SLIDE_MODEL
 
 from . import report_pictures as pictures
+from .case_record import CaseRecord
 from .report_charts import percent, probability_chart
 from .report_fusion import clinical_words, fusion_values
 from .report_heatmaps import map_words
+from .report_words import Words, _, ngettext, speaking
 
 MOST_NODULES = 5
 # Of a map's strongest value: with less of it a picture shows next to nothing, and says so, or is left out.
@@ -41,54 +42,62 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(
-    case_id: str,
+    record: CaseRecord,
     *,
-    radiology: Optional[RadiologyResult] = None,
-    mask: Optional[LabelVolume] = None,
-    volume: Optional[CTVolume] = None,
-    ct_heatmaps: Optional[Mapping[str, Heatmap]] = None,
-    pathology: Optional[PathologyResult] = None,
-    slide_pictures: Optional[Mapping[str, tuple[Array, Array]]] = None,
-    slide_heatmaps: Optional[Mapping[str, Heatmap]] = None,
-    clinical: Optional[ClinicalFields] = None,
-    fusion: Optional[FusionResult] = None,
-    synthetic: bool = False,
+    paper: str = "a4",
     created: Optional[datetime.datetime] = None,
+    words: Optional[Words] = None,
 ) -> str:
-    """The page; whatever is None is said to be missing.
+    """The report as HTML; whatever the record does not have is said to be missing.
 
     Parameters
     ----------
-    mask, volume : of the CT, on one grid
-    ct_heatmaps, slide_heatmaps : method to map
-    slide_pictures : slide_id to an RGB picture and its (3, 3) from (column, row, 1) to level-0 pixels
-    created : now, unless given
+    paper : of PAPERS, the sheet that it is printed on
+    created : when it is written; now, unless given
+    words : its language; English, unless given
     """
+    ct_heatmaps, slide_heatmaps = record.ct_heatmaps, record.slide_heatmaps
+    moment = created or datetime.datetime.now(datetime.timezone.utc)
+    shown = {} if record.slide is None else {record.slide.slide_id: record.slide.picture()}
+    with speaking(words or Words()) as speech:
+        return (
+            _environment()
+            .get_template("report.html")
+            .render(
+                record=record,
+                case_id=record.case_id,
+                language=speech.language,
+                paper=paper,
+                created=moment.strftime("%Y-%m-%d %H:%M"),
+                synthetic=record.synthetic,
+                fusion=None if record.fusion is None else fusion_values(record.fusion, record.clinical),
+                ct=None if record.radiology is None else _ct(record.radiology, record.mask, record.volume, ct_heatmaps),
+                slide=None if record.pathology is None else _slide(record.pathology, shown, slide_heatmaps),
+                clinical=None
+                if record.clinical is None
+                else [
+                    (PART_LABELS[name], said or "not known") for name, said in clinical_words(record.clinical).items()
+                ],
+                provenance=_provenance(record.radiology, record.pathology, record.fusion),
+                maps=[
+                    (map_words(heatmap).title, heatmap.modality, heatmap.parameters)
+                    for maps in (ct_heatmaps, slide_heatmaps)
+                    for heatmap in maps.values()
+                ],
+            )
+        )
+
+
+def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    environment: Any = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, extensions=["jinja2.ext.i18n"],
     )  # fmt: skip
-    ct_heatmaps, slide_heatmaps = ct_heatmaps or {}, slide_heatmaps or {}
-    moment = created or datetime.datetime.now().astimezone()
-    return environment.get_template("report.html").render(
-        case_id=case_id,
-        created=moment.strftime("%Y-%m-%d %H:%M"),
-        synthetic=synthetic,
-        fusion=None if fusion is None else fusion_values(fusion, clinical),
-        ct=None if radiology is None else _ct(radiology, mask, volume, ct_heatmaps),
-        slide=None if pathology is None else _slide(pathology, slide_pictures or {}, slide_heatmaps),
-        clinical=None
-        if clinical is None
-        else [(PART_LABELS[name], words or "not known") for name, words in clinical_words(clinical).items()],
-        provenance=_provenance(radiology, pathology, fusion),
-        maps=[
-            (map_words(heatmap).title, heatmap.modality, heatmap.parameters)
-            for maps in (ct_heatmaps, slide_heatmaps)
-            for heatmap in maps.values()
-        ],
-    )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(_, ngettext, newstyle=True)
+    return environment
 
 
 def _ct(

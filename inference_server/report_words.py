@@ -7,8 +7,8 @@ speaking()        which Words hold within a ``with``
 extract()         every string of the report, as a template for translators; ``python -m inference_server.report_words``
                   writes it to locale/lungxai.pot (needs babel, which is a tool of developers)
 
-A translation is ``locale/LANGUAGE/LC_MESSAGES/lungxai.mo``. A string with a value in it names it, ``_("%(n)s tiles", n=3)``
-in a template and ``_("%(n)s tiles") % {"n": 3}`` in Python, so that a translator may move it.
+A translation is ``locale/LANGUAGE/LC_MESSAGES/lungxai.mo``. A string with a value in it names it, ``_("%(n)s tiles",
+n=3)`` in a template and ``_("%(n)s tiles") % {"n": 3}`` in Python, so that a translator may move it.
 
 Not translated: data (ids, notes of the board, names of models and what their bundles say), the sentences that results
 bring from the contract (agreement, abstention, notes, certainty, how far a heatmap can be trusted) and units.
@@ -80,7 +80,8 @@ class Words:
         return cls(catalogue=_Pseudo())
 
 
-_CURRENT: ContextVar[Words] = ContextVar("words", default=Words())
+_ENGLISH = Words()
+_CURRENT: ContextVar[Words] = ContextVar("words", default=_ENGLISH)
 
 
 @contextmanager
@@ -105,13 +106,17 @@ def ngettext(one: str, many: str, n: int) -> str:
 
 def class_words(name: str, within: bool = False) -> str:
     """A class of CLASSES; ``within`` a sentence, where English writes it small."""
-    return _(CLASS_LABELS[name].lower() if within else CLASS_LABELS[name])
+    return _(_small(CLASS_LABELS[name]) if within else CLASS_LABELS[name])
 
 
 def part_words(name: str, within: bool = False) -> str:
-    """A modality or clinical field, as PART_LABELS names them; ``within`` a sentence, small but for "CT"."""
+    """A modality or clinical field, as PART_LABELS names them; ``within`` a sentence, small but for abbreviations."""
     label = PART_LABELS[name]
-    return _(label.lower() if within and label != "CT" else label)
+    return _(_small(label) if within else label)
+
+
+def _small(label: str) -> str:
+    return label if label.isupper() else label.lower()
 
 
 def method_words(name: str) -> str:
@@ -144,7 +149,7 @@ def extract(package: Path = Path(__file__).parent) -> str:
                 catalog.add(message, locations=[where], auto_comments=comments, context=context)
     for labels, where in ((CLASS_LABELS, "contract/colours.py"), (PART_LABELS, "contract/fusion_result.py")):
         for label in labels.values():
-            for form in dict.fromkeys((label, label if label == "CT" else label.lower())):
+            for form in dict.fromkeys((label, _small(label))):
                 catalog.add(form, locations=[(where, 0)])
     for label in METHOD_LABELS.values():
         catalog.add(label, locations=[("contract/colours.py", 0)])

@@ -5,12 +5,14 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from report_cases import stored_slide
 
 from inference_server import report_pictures as pictures
+from inference_server.case_record import CaseRecord
 from inference_server.report import render
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Heatmap, LabelVolume, Nodule, PathologyResult, RadiologyResult
-from shared_models.contract.values import CLASSES, ClinicalFields, CTVolume
+from shared_models.contract.values import CLASSES, ClinicalFields, CTVolume, SlideTiles
 from shared_models.fusion import fuse
 
 BY = Provenance("test <model>", "0" * 64, "test", True, "cpu", ("adenocarcinoma", "squamous_cell", "normal"))
@@ -52,8 +54,8 @@ def slide_case():
     table[:, [0, 1, 4]] = [(0.9, 0.05, 0.05), (0.1, 0.1, 0.8)]
     whole = {"adenocarcinoma": 0.85, "squamous_cell": 0.004, "normal": 0.146, "large_cell": None, "small_cell": None}
     result = PathologyResult("s", 0.9, (200.0, 200.0), np.array([[0, 0], [200, 0]]), table, whole, (BY,))
-    picture = np.full((20, 40, 3), 200, np.uint8)
-    return result, {"s": (picture, np.array([[10.0, 0, 5], [0, 10, 5], [0, 0, 1]]))}
+    tiles = SlideTiles(np.full((2, 20, 20, 3), 200, np.uint8), result.origin_px, 9.0, "s")
+    return result, stored_slide(tiles, (200.0, 200.0))
 
 
 def whole_page(**more) -> str:
@@ -63,9 +65,9 @@ def whole_page(**more) -> str:
     fusion = fuse(radiology, pathology, clinical)
     given = dict(
         radiology=radiology, mask=mask, volume=volume, ct_heatmaps={"gradcam": heatmap}, pathology=pathology,
-        slide_pictures=shown, slide_heatmaps={}, clinical=clinical, fusion=fusion, synthetic=False,
+        slide=shown, slide_heatmaps={}, clinical=clinical, fusion=fusion, synthetic=False,
     )  # fmt: skip
-    return render("case-1", **{**given, **more})
+    return render(CaseRecord("case-1", **{**given, **more}))
 
 
 def test_nothing_is_asked_of_the_network_and_nothing_runs() -> None:
@@ -143,7 +145,7 @@ def test_outline_and_heat_lie_where_the_voxels_are(affine) -> None:
 
 def test_the_class_map_colours_each_tile() -> None:
     result, shown = slide_case()
-    found = pictures.slide_images(result, *shown["s"])["classes"].astype(int)
+    found = pictures.slide_images(result, *shown.picture())["classes"].astype(int)
     left, right = found[10, 10], found[10, 30]
     assert left[0] > left[2] + 80 and right[1] > right[0] + 80  # orange for adenocarcinoma, green for normal
 
@@ -158,9 +160,9 @@ def test_a_slide_model_of_others_shows_its_own_classes_and_says_that_it_was_not_
         "s", 0.9, (200.0, 200.0), known.origin_px, table, nothing, (by,), tile_quality=np.array([0.3, 0.9], np.float32),
         other_classes=("lepidic", "<b>solid</b>"), other_probabilities=own,
     )  # fmt: skip
-    text = render("case", pathology=result, slide_pictures=shown)
+    text = render(CaseRecord("case", pathology=result, slide=shown))
     words = " ".join(Page(text).words)
     assert "lepidic" in words and "<b>solid</b>" in words and "not validated here" in words
     assert "LC25000 tiles of one laboratory" not in words and "1 below 0.5" in words
-    ours = " ".join(Page(render("case", pathology=known, slide_pictures=shown)).words)
+    ours = " ".join(Page(render(CaseRecord("case", pathology=known, slide=shown))).words)
     assert "not validated here" not in ours

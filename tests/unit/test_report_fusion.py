@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from inference_server.case_record import CaseRecord
 from inference_server.report import render
 from inference_server.report_charts import field_chart
 from inference_server.report_fusion import clinical_words, fusion_values
@@ -92,23 +93,23 @@ def test_the_table_has_a_row_for_each_part_and_never_a_number_for_what_is_not_as
 
 
 def test_fields_that_did_not_take_part_are_said_to_contribute_nothing():
-    text = render("case", clinical=PATIENT, fusion=fused(slide(0.9, 0.05), weights={"clinical": 0}))
+    text = render(CaseRecord("case", clinical=PATIENT, fusion=fused(slide(0.9, 0.05), weights={"clinical": 0})))
     assert "the clinical fields were given, but did not take part" in text
     assert fusion_values(fused(slide(0.9, 0.05), weights={"clinical": 0}), PATIENT)["fields"] == ""
 
 
 def test_a_result_of_an_older_server_is_shown_without_them():
     old = dataclasses.replace(fused(slide(0.9, 0.05)), field_contributions={}, leave_one_out={})
-    text = render("case", fusion=old)
+    text = render(CaseRecord("case", fusion=old))
     assert "What each modality contributes" in text
     assert "left out" not in text and "clinical field contributes" not in text
 
 
 def test_the_scale_of_the_fields_is_said():
-    faint = render("case", clinical=PATIENT, fusion=fused(slide(0.9, 0.05)))
+    faint = render(CaseRecord("case", clinical=PATIENT, fusion=fused(slide(0.9, 0.05))))
     assert re.search(r"sum to those of the clinical fields, drawn \d+ times larger\.", faint)
     alone = fuse(None, None, ClinicalFields(sex="male"), clinical_model=ClinicalModel.load())
-    assert "clinical fields, on a scale of their own." in render("case", fusion=alone)
+    assert "clinical fields, on a scale of their own." in render(CaseRecord("case", fusion=alone))
 
 
 def test_words_of_the_fields():

@@ -117,7 +117,7 @@ def test_every_map_of_a_slide_is_shown_both_signs() -> None:
     text = whole_page(slide_heatmaps=maps, ct_heatmaps={})
     assert ["Grad-CAM: Adenocarcinoma" in c for c in captions(text)] == [True, False]
     assert "Occlusion: Adenocarcinoma" in captions(text)[1] and FAILS in captions(text)[0]
-    picture = pictures.slide_overlay(*shown["s"], first).astype(int)
+    picture = pictures.slide_overlay(*shown.picture(), first).astype(int)
     grey = 200 * 0.35
     assert np.abs(picture[5, 2] - (grey + 0.65 * np.array(heat_colour(1.0)))).max() <= 2
     assert np.abs(picture[5, 37] - (grey + 0.65 * np.array(heat_colour(1.0, True)))).max() <= 2
