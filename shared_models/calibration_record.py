@@ -1,0 +1,142 @@
+"""How often what a model says came true, kept in its bundle as docs/calibration.json, so that every answer can say it.
+
+Calibration    one model's figures; like() finds the cases that were answered about the same
+record()       measures one head: bars on validation, expected calibration error on test
+read()         what a bundle holds of these very weights, or None
+
+`python -m shared_models.calibration_record --data ../shared/data` writes it for every head that there is data for;
+about three minutes. Research use only.
+
+The bars are of the validation split, on which the head was calibrated too: they say what the calibration rests on, and
+are a little too good. The error is of the test split, on which nothing was chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from .calibration import Bin, reliability
+from .code_version import git_commit
+from .contract.values import Array
+from .evaluate import CASES
+from .evidence_cases import Cases
+from .model_bundle import MODELS_ROOT, Bundle
+from .statistics import bootstrap_ci, ece, ece_by_chance
+
+FILE = "docs/calibration.json"
+HEADS = {
+    "ct_malignancy": "lung_nodule_malignancy", "he_tiles": "lung_he_lite0", "clinical": "lung_clinical_subtype",
+}  # fmt: skip
+BARS = 6
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Of one model.
+
+    Attributes
+    ----------
+    unit, grouped_by : what a case is, and what of them is not independent: "nodule", "patient"
+    bars : class to its reliability bars on ``split``, by rising probability, equally many cases in each; of two classes
+        the second one only
+    n, groups : of the bars
+    test_n, test_groups : of the error
+    ece : expected calibration error, winning class, 15 bins of equal width; ece_ci95 : bootstrap over groups
+    by_chance : (mean, low, high) of what a perfectly calibrated model would show on as many cases
+    notes : sentences for the reader
+    weights_sha256 : of the model; commit : of the code that measured it
+    """
+
+    unit: str
+    grouped_by: str
+    split: str
+    n: int
+    groups: int
+    bars: Mapping[str, Sequence[Bin]]
+    test_n: int
+    test_groups: int
+    ece: float
+    ece_ci95: tuple[float, float]
+    by_chance: tuple[float, float, float]
+    notes: tuple[str, ...]
+    weights_sha256: str
+    commit: str
+
+    def like(self, name: str, probability: float) -> Optional[Bin]:
+        """The bar of the cases whose probability of class ``name`` was nearest, or None where there is none.
+
+        Between two bars the border lies half way from the last case of the one to the first of the other.
+        """
+        bars = list(self.bars.get(name, ()))
+        for bar, above in zip(bars, bars[1:]):
+            if probability <= (bar.high + above.low) / 2:
+                return bar
+        return bars[-1] if bars else None
+
+
+def record(tuning: Cases, test: Cases, weights_sha256: str, bars: int = BARS) -> Calibration:
+    """Bars of ``tuning``, error of ``test``."""
+    p, labels, groups = test.probabilities, test.labels, test.groups
+    columns = [1] if len(tuning.classes) == 2 else range(len(tuning.classes))
+
+    def error(index: Array) -> float:
+        return ece(labels[index], p[index])
+
+    low, high = bootstrap_ci(error, groups)
+    mean, least, most = ece_by_chance(p)
+    return Calibration(
+        tuning.unit, tuning.grouped_by, tuning.split, len(tuning), len(set(tuning.groups.tolist())),
+        {tuning.classes[c]: reliability(tuning.labels == c, tuning.probabilities[:, c], bars) for c in columns},
+        len(test), len(set(groups.tolist())), error(np.arange(len(test))), (low, high), (mean, least, most),
+        tuple(tuning.notes), weights_sha256, git_commit(),
+    )  # fmt: skip
+
+
+def read(folder: Path, weights_sha256: str) -> Optional[Calibration]:
+    """What the bundle ``folder`` holds of the weights with this hash; None where that was not measured."""
+    try:
+        held = json.loads((folder / FILE).read_text())
+        bars = {
+            name: tuple(Bin(**{**bar, "ci95": tuple(bar["ci95"])}) for bar in row) for name, row in held["bars"].items()
+        }
+        found = Calibration(
+            **{name: held[name] for name in Calibration.__dataclass_fields__ if name not in ("bars", "notes")},
+            bars=bars, notes=tuple(held["notes"]),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if found.weights_sha256 == weights_sha256 else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--models", type=Path, default=MODELS_ROOT)
+    parser.add_argument("--head", action="append", choices=list(HEADS), help="only this one; may be repeated")
+    given = parser.parse_args()
+    for head in given.head or HEADS:
+        module, function = CASES[head].split(":")
+        cases = getattr(importlib.import_module(f".{module}", __package__), function)
+        tuning, test = (cases(given.data, split, given.models) for split in ("val", "test"))
+        if tuning is None or test is None:
+            print(f"{head}: no data.")
+            continue
+        path = given.models / HEADS[head] / FILE
+        found = record(tuning, test, Bundle.load(path.parents[1]).weights_sha256)
+        command = "python -m shared_models.calibration_record --data ../shared/data"
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps({**asdict(found), "command": command}, indent=1) + "\n")
+        part.replace(path)
+        print(f"{head}: {found.n} cases of {found.split}, error {found.ece:.3f} on {found.test_n} of test: {path}")
+
+
+if __name__ == "__main__":
+    main()
