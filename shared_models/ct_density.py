@@ -30,8 +30,8 @@ from .model_bundle import MODELS_ROOT, Bundle
 
 BUNDLE, FILE = "lung_nodule_segmentation", "docs/nodule_type.json"
 SOURCE = "LIDC-IDRI, Armato et al. 2011, doi 10.7937/K9/TCIA.2015.LO9QL9SX, CC BY 3.0"
-# Chosen on the training patients: the least number at which 97 % of the nodules are solid to the reader, and the largest
-# at which 80 % are ground glass, in steps of 50 HU.
+# Chosen on the training patients, in steps of 50 HU: the least number from which 97 % of the nodules are solid to the
+# reader, and the largest up to which 80 % are ground glass.
 SOLID_HU, NONSOLID_HU = -200.0, -600.0
 _SURE_SOLID, _SURE_NONSOLID, _STEPS = 0.97, 0.80, np.arange(-800.0, 1.0, 50.0)
 _LEAST_CORE = 6
@@ -164,7 +164,8 @@ def main() -> None:
         *_rated(given.data, "val", network), weights_sha256=bundle.weights_sha256, commit=git_commit(), split="val",
         source=SOURCE,
     )  # fmt: skip
-    text = json.dumps({**asdict(found), "command": "python -m shared_models.ct_density --data ../shared/data"}, indent=1)
+    command = "python -m shared_models.ct_density --data ../shared/data"
+    text = json.dumps({**asdict(found), "command": command}, indent=1)
     print(text)
     path = given.models / BUNDLE / FILE
     part = path.with_name(path.name + ".part")
