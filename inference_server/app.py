@@ -95,7 +95,7 @@ def build_app(
 
     @app.get(routes.CASES)
     def list_cases() -> Response:
-        return JSONResponse({"cases": cases.all()})
+        return JSONResponse({"cases": cases.all(), "jobs": [job.to_json() for job in board.unfinished()]})
 
     @app.get(_CASE)
     def get_case(case_id: str) -> Response:

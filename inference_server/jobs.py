@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from shared_models.contract import routes
-from shared_models.contract.errors import InvalidInput, LungXAIError, ServerBusy, ServerError, from_body
+from shared_models.contract.errors import InvalidInput, LungXAIError, RequestError, ServerBusy, ServerError, from_body
 from shared_models.contract.jobs import JobProgress
 
 from .blobs import Written
@@ -121,6 +121,17 @@ class JobBoard:
         """Every job of a case that the record still has, oldest first."""
         rows = self._cases.jobs("case_id = ?", case_id)
         return [_ended(row) if row["state"] in _ENDED else self.get(row["job_id"]) for row in rows]
+
+    def unfinished(self) -> list[JobProgress]:
+        """The newest job of each kind of each case, unless it is done: what a list of cases has to say of them."""
+        newest = "state != 'done' AND seq IN (SELECT max(seq) FROM jobs GROUP BY case_id, kind)"
+        found = []
+        for row in self._cases.jobs(newest):
+            try:
+                found.append(_ended(row) if row["state"] in _ENDED else self.get(row["job_id"]))
+            except RequestError:
+                pass  # its case was deleted a moment ago
+        return found
 
     def cancel(self, job_id: str) -> JobProgress:
         """Stop a job; one that has ended stays as it ended."""

@@ -114,9 +114,12 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = {name for name, _ in _ON_EVERY_ANSWER}
+                # The page's own files hold no data: a browser may keep them, and asks whether they are still the same.
+                kept = scope["path"] in PAGES and status in (200, 304)
+                always = [pair for pair in _ON_EVERY_ANSWER if not kept or pair[0] != b"cache-control"]
+                own = {name for name, _ in always}
                 headers = [(k, v) for k, v in message.get("headers", ()) if k.lower() not in own]
-                message = {**message, "headers": [*headers, *_ON_EVERY_ANSWER]}
+                message = {**message, "headers": [*headers, *always]}
             await send(message)
 
         self._open += 1

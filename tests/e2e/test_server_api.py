@@ -462,3 +462,15 @@ def test_the_page_needs_no_token_holds_no_data_and_nothing_else_is_served_beside
         assert requests.get(server.url + path, timeout=20).status_code == 401
     assert requests.post(server.url + "/", timeout=20).status_code == 401
     assert requests.get(server.url + "/", headers={"Host": "evil.example"}, timeout=20).status_code == 403
+
+
+def test_the_list_of_cases_tells_of_jobs_that_are_not_done(server, client) -> None:
+    failed, done = client.create_case(), client.create_case()
+    sha = client.put_volume(ct("fail"))
+    with pytest.raises(errors.LungXAIError):
+        client.wait(client.radiology(failed, sha))
+    client.wait(client.radiology(done, client.put_volume(ct())))
+    told = {job["case_id"]: job for job in send(server, "GET", routes.CASES).json()["jobs"]}
+    assert told[failed]["state"] == "failed" and told[failed]["error"]["message"] and done not in told
+    client.wait(client.radiology(failed, client.put_volume(ct())))  # a newer job that is done takes its place
+    assert failed not in {job["case_id"] for job in send(server, "GET", routes.CASES).json()["jobs"]}
