@@ -9,13 +9,12 @@ The files, in OUT; those of what was left out are not written, and older ones of
   ct_heatmap_METHOD.nrrd               on the CT's own grid
   slide.geojson.gz                     tiles and regions, for QuPath
   slide_heatmap_METHOD.geojson.gz      heatmap contours, for QuPath
-  report.html                          the page for the tumour board
+  report.html, report.pdf              the page for the tumour board; fhir.json, dicom/ where asked for (exports.py)
 """
 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +22,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 from shared_models.contract.client import Client
-from shared_models.contract.errors import InvalidInput, ModelUnavailable, ServerError
+from shared_models.contract.errors import InvalidInput, ModelUnavailable
 from shared_models.contract.jsonforms import from_json, parsed, to_json
 from shared_models.contract.results import METHODS, placed
 from shared_models.contract.server_option import small_file
 from shared_models.contract.values import ClinicalFields, CTVolume
 
+from .exports import FILES, Wanted, write_exports, written
 from .progress import ProgressBar
 
 NOTICE = "Research use only, not a diagnosis."
@@ -100,14 +100,16 @@ def checked(inputs: Inputs, out: Path, explain: Sequence[str]) -> Optional[Clini
 
 
 def analyze(
-    inputs: Inputs, client: Client, out: Path, explain: Sequence[str] = ("gradcam",), synthetic: bool = False
-) -> dict[str, Any]:
+    inputs: Inputs, client: Client, out: Path, explain: Sequence[str] = ("gradcam",), synthetic: bool = False,
+    wanted: Optional[Wanted] = None,
+) -> dict[str, Any]:  # fmt: skip
     """Send one case, wait for it, write its files; what case.json holds.
 
     Parameters
     ----------
     explain : of METHODS
     synthetic : the case is drawn or composed; it is labelled so on every output
+    wanted : what is written beside the report; its PDF unless said otherwise
 
     Raises
     ------
@@ -117,7 +119,7 @@ def analyze(
     _emptied(out)
     case_id = client.create_case(synthetic=synthetic)
     try:
-        return _analysed(inputs, client, case_id, clinical, out, explain, synthetic)
+        return _analysed(inputs, client, case_id, clinical, out, explain, synthetic, wanted or Wanted())
     except KeyboardInterrupt:
         client.stop_jobs(case_id)
         raise
@@ -131,6 +133,7 @@ def _analysed(
     out: Path,
     explain: Sequence[str],
     synthetic: bool,
+    wanted: Wanted,
 ) -> dict[str, Any]:
     case: dict[str, Any] = {"notice": NOTICE, "case_id": case_id, "synthetic": synthetic, "notes": []}
     if clinical is not None:
@@ -141,31 +144,18 @@ def _analysed(
     if inputs.slide is not None:
         case["pathology"] = _slide(inputs, client, case_id, out, explain, synthetic)
     case["fusion"] = to_json(client.fuse(case_id))
-    _written(out / "report.html", client.report(case_id).encode())
-    _written(out / "case.json", (json.dumps(case, indent=1, allow_nan=False) + "\n").encode())
+    case["notes"] += write_exports(client, case_id, out, wanted)[1]
+    written(out / "case.json", (json.dumps(case, indent=1, allow_nan=False) + "\n").encode())
     return case
 
 
 def _emptied(out: Path) -> None:
     try:
-        for pattern in ("case.json", "report.html", "ct_segmentation.nrrd", "ct_heatmap_*.nrrd", "slide*.geojson.gz"):
+        for pattern in ("case.json", "ct_segmentation.nrrd", "ct_heatmap_*.nrrd", "slide*.geojson.gz", *FILES):
             for old in out.glob(pattern):
                 old.unlink()
     except OSError as fault:
         raise InvalidInput(f"The folder {out} cannot be written to.", "Choose another one with --out.") from fault
-
-
-def _written(path: Path, content: bytes) -> None:
-    """Under its name complete or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as fault:
-        part.unlink(missing_ok=True)
-        raise ServerError(
-            f"{path.name} could not be written: {fault.strerror}.", "Free disk space, or choose another --out."
-        ) from fault
 
 
 def _followed(client: Client, job_id: str, bar: ProgressBar) -> None:

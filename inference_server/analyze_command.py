@@ -12,7 +12,7 @@ from shared_models.contract.errors import InvalidInput
 from shared_models.contract.results import METHODS
 from shared_models.contract.server_option import add_server_options
 
-from .command_client import named_or_own_client
+from .command_client import add_report_options, named_or_own_client
 from .settings import DEVICES
 
 _ANALYZE_EXAMPLES = """\
@@ -20,6 +20,7 @@ examples:
   lungxai analyze --ct dicom_folder --out result
   lungxai analyze --ct chest.nrrd --slide biopsy.svs --clinical patient.json --out result
   lungxai analyze --slide picture.png --mpp 0.5 --out result --explain gradcam
+  lungxai analyze --ct dicom_folder --out result --dicom --fhir          and what goes to the archive and the record
   lungxai analyze --ct chest.nii.gz --point -41,131,-303 --out result     a nodule that you see, LPS mm
   LUNGXAI_TOKEN=... lungxai analyze --ct dicom_folder --out result --server http://127.0.0.1:8765
 
@@ -57,6 +58,9 @@ def register(subparsers: Any) -> None:
         "--explain", action="append", choices=METHODS, metavar="METHOD",
         help=f"heatmap, may be repeated (default gradcam): {', '.join(METHODS)}",
     )  # fmt: skip
+    analyze.add_argument("--fhir", action="store_true", help="a FHIR R4 bundle too")
+    analyze.add_argument("--dicom", action="store_true", help="DICOM objects for the archive too; --ct is DICOM then")
+    add_report_options(analyze)
     _server(analyze)
     analyze.set_defaults(run=_analyze)
     demo = subparsers.add_parser(
@@ -89,12 +93,16 @@ def _point(text: str) -> tuple[float, ...]:
 
 def _analyze(given: argparse.Namespace) -> int:
     from .analyze import Inputs, analyze, checked
+    from .exports import Wanted
 
     points = [_point(text) for text in given.point]
     inputs = Inputs(given.ct, given.slide, given.clinical, given.mpp, points)
+    if given.dicom and (given.ct is None or not given.ct.is_dir()):
+        raise InvalidInput("DICOM objects need the CT as DICOM.", "Give --ct FOLDER, or leave --dicom out.")
+    wanted = Wanted(not given.no_pdf, given.paper, given.fhir, ct=given.ct if given.dicom else None)
     checked(inputs, given.out, given.explain or ())
     with named_or_own_client(given) as client:
-        case = analyze(inputs, client, given.out, given.explain or ("gradcam",), given.synthetic)
+        case = analyze(inputs, client, given.out, given.explain or ("gradcam",), given.synthetic, wanted)
     _said(case, given.out)
     return 0
 
@@ -102,11 +110,13 @@ def _analyze(given: argparse.Namespace) -> int:
 def _demo(given: argparse.Namespace) -> int:
     from .analyze import analyze
     from .demo import found, make_case
+    from .exports import Wanted
 
     print("Drawing a synthetic case ...", file=sys.stderr)
     planted = make_case(given.out / "input", given.seed)
     with named_or_own_client(given) as client:
-        case = analyze(planted.inputs, client, given.out, ("gradcam",), synthetic=True)
+        wanted = Wanted()
+        case = analyze(planted.inputs, client, given.out, ("gradcam",), True, wanted)
     _said(case, given.out)
     print("\nWhat was planted, and what was found (SYNTHETIC: says nothing about patients):")
     for line in found(planted, case, given.out):
@@ -129,5 +139,5 @@ def _said(case: dict[str, Any], out: Path) -> None:
     if case["fusion"]["abstention"]:
         print(f"  No answer: {case['fusion']['abstention']['reason']}")
     print(f"\nLook at {out / 'report.html'}; all files are in {out}:")
-    for path in sorted(p for p in out.iterdir() if p.is_file()):
-        print(f"  {path.name}")
+    for path in sorted(p for p in (*out.iterdir(), *out.glob("dicom/*.dcm")) if p.is_file()):
+        print(f"  {path.relative_to(out)}")

@@ -37,7 +37,7 @@ def test_the_demo_writes_every_file_and_finds_what_it_planted(demo, capsys) -> N
 
     names = {
         "case.json", "ct_segmentation.nrrd", "ct_heatmap_gradcam.nrrd", "slide.geojson.gz",
-        "slide_heatmap_gradcam.geojson.gz", "report.html",
+        "slide_heatmap_gradcam.geojson.gz", "report.html", "report.pdf",
     }  # fmt: skip
     assert {p.name for p in demo.iterdir() if p.is_file()} == names
     case = json.loads((demo / "case.json").read_text())
@@ -65,7 +65,7 @@ def test_fields_alone_give_a_report(tmp_path, capsys) -> None:
     fields = tmp_path / "fields.json"
     fields.write_text('{"age_years": 70, "sex": "male", "smoking": "current", "pack_years": 50}')
     assert main(["analyze", "--clinical", str(fields), "--out", str(tmp_path / "out")]) == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"case.json", "report.html"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"case.json", "report.html", "report.pdf"}
     assert "No CT was analysed" in (tmp_path / "out" / "report.html").read_text()
 
 
