@@ -25,7 +25,7 @@ from shared_models.ct_pixels import same_pixels
 from shared_models.ct_slices import Slice
 from shared_models.ct_stack import stacked
 from shared_models.dicom_log import discreet
-from shared_models.geometry import axial_order
+from shared_models.geometry import axial_order, slice_normal
 from shared_models.phantom_dicom import new_uid
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class SourceSeries:
     datasets : pydicom.Dataset of each file, without pixels, sorted along the normal of the slices by the first of each
     frames : of each slice of the stack its file, an index of ``datasets``, and its frame there from 0; None where the
         file is one image
+    positions : float64 (slices, 3) LPS mm, the centre of each slice's first pixel as its header has it; the affine has
+        the mean spacing instead
+    thickness_mm : of a slice, or the distance between two where it is not given
     stack_to_lps : float64 (4, 4) mm, maps (column, row, slice, 1) of the stack as scanned to LPS
     shape : (slices, rows, columns) of the stack
     notes : what to know of it, in words without identifiers
@@ -53,6 +56,8 @@ class SourceSeries:
     series_uid: str
     datasets: tuple[Any, ...]
     frames: tuple[tuple[int, Optional[int]], ...]
+    positions: Array
+    thickness_mm: float
     stack_to_lps: Array
     shape: tuple[int, int, int]
     notes: tuple[str, ...] = ()
@@ -63,7 +68,8 @@ class SourceSeries:
 
         Raises
         ------
-        InvalidInput : there is no such CT series, files are damaged, or it cannot be read from the disk.
+        InvalidInput : there is no such CT series, files are damaged, their headers name no study or image, or they
+            cannot be read from the disk.
         BadGeometry, SpacingUnknown, InputTooLarge : as for read_ct().
         """
         path = Path(folder)
@@ -77,15 +83,26 @@ class SourceSeries:
                 datasets = tuple(_header(file, next(one for one in ordered if one.path == file)) for file in files)
         except OSError:
             raise InvalidInput("The CT could not be read from the disk.", "Check the path and the disk.") from None
+        if not all(d.get("StudyInstanceUID") and d.get("SOPInstanceUID") for d in datasets):
+            raise InvalidInput(
+                "The CT's DICOM files do not say which study or image they are.", "Export the original CT series."
+            )
         place = {file: index for index, file in enumerate(files)}
-        shape = (len(ordered), ordered[0].rows, ordered[0].columns)
-        frames = tuple((place[one.path], one.frame) for one in ordered)
-        return cls(series_uid, datasets, frames, affine, shape, tuple(notes))
+        return cls(
+            series_uid, datasets, tuple((place[one.path], one.frame) for one in ordered),
+            np.array([one.position for one in ordered]), ordered[0].thickness_mm or _apart_mm(affine), affine,
+            (len(ordered), ordered[0].rows, ordered[0].columns), tuple(notes),
+        )  # fmt: skip
 
     @property
     def ijk_to_lps(self) -> Array:
         """Affine (4, 4) mm of the grid that read_ct() gives, which a case's volume and mask lie on."""
         return axial_order(np.empty(self.shape, np.bool_), self.stack_to_lps)[1]
+
+    @property
+    def apart_mm(self) -> float:
+        """Mean distance between two slices across them, mm."""
+        return _apart_mm(self.stack_to_lps)
 
     @property
     def study_uid(self) -> str:
@@ -186,6 +203,10 @@ def _of_series(survey: Survey, series_uid: str) -> Sequence[Slice]:
             "Give the DICOM folder that the case's CT was read from.",
         )
     return series_choice(own)[0]
+
+
+def _apart_mm(stack_to_lps: Array) -> float:
+    return float(slice_normal(stack_to_lps) @ stack_to_lps[:3, 2])
 
 
 def _header(file: Path, one: Slice) -> Any:
