@@ -1,14 +1,15 @@
 """How often what a model says came true, kept in its bundle as docs/calibration.json, so that every answer can say it.
 
-Calibration    one model's figures; like() finds the cases that were answered about the same
-record()       measures one head: bars on validation, expected calibration error on test
+Calibration    one model's figures; like() finds the cases that were answered about the same, interval() how far the
+               calibration curve is uncertain there
+record()       measures one head: bars and curve on validation, expected calibration error on test
 read()         what a bundle holds of these very weights, or None
 
 `python -m shared_models.calibration_record --data ../shared/data` writes it for every head that there is data for;
 about three minutes. Research use only.
 
-The bars are of the validation split, on which the head was calibrated too: they say what the calibration rests on, and
-are a little too good. The error is of the test split, on which nothing was chosen.
+Bars and curve are of the validation split, on which the head was calibrated too: they say what the calibration rests
+on, and are a little too good. The error is of the test split, on which nothing was chosen.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Optional
 
 import numpy as np
 
-from .calibration import Bin, reliability
+from .calibration import Bin, Platt, reliability, sigmoid
 from .code_version import git_commit
 from .contract.values import Array
 from .evaluate import CASES
@@ -36,6 +37,8 @@ HEADS = {
     "ct_malignancy": "lung_nodule_malignancy", "he_tiles": "lung_he_lite0", "clinical": "lung_clinical_subtype",
 }  # fmt: skip
 BARS = 6
+_RESAMPLES, _SEED = 1000, 0
+_GRID = np.linspace(-7, 7, 57)  # log odds that the curve is kept at
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class Calibration:
     unit, grouped_by : what a case is, and what of them is not independent: "nodule", "patient"
     bars : class to its reliability bars on ``split``, by rising probability, equally many cases in each; of two classes
         the second one only
-    n, groups : of the bars
+    curve : class to (probability, low, high), by rising probability: what of the cases rated so comes true, 95 of 100
+        logistic curves refitted on resampled groups; of two classes the second one only, of more none
+    n, groups : of the bars and the curve
     test_n, test_groups : of the error
     ece : expected calibration error, winning class, 15 bins of equal width; ece_ci95 : bootstrap over groups
     by_chance : (mean, low, high) of what a perfectly calibrated model would show on as many cases
@@ -61,6 +66,7 @@ class Calibration:
     n: int
     groups: int
     bars: Mapping[str, Sequence[Bin]]
+    curve: Mapping[str, Sequence[tuple[float, float, float]]]
     test_n: int
     test_groups: int
     ece: float
@@ -81,11 +87,42 @@ class Calibration:
                 return bar
         return bars[-1] if bars else None
 
+    def interval(self, name: str, probability: float) -> Optional[tuple[float, float]]:
+        """(low, high) of the curve of class ``name`` there, or None where there is none.
+
+        It is of the calibration, not of the single case, and widened where needed to hold ``probability`` itself.
+        """
+        points = self.curve.get(name)
+        if not points:
+            return None
+        at, low, high = np.array(points).T
+        inside = float(np.clip(probability, at[0], at[-1]))
+        return (
+            min(float(np.interp(inside, at, low)), probability),
+            max(float(np.interp(inside, at, high)), probability),
+        )
+
+
+def _curve(cases: Cases) -> list[tuple[float, float, float]]:
+    """Of the second of two classes."""
+    odds = np.clip(cases.probabilities[:, 1], 1e-6, 1 - 1e-6)
+    odds = np.log(odds) - np.log1p(-odds)
+    names, place = np.unique(cases.groups, return_inverse=True)
+    members = [np.flatnonzero(place == k) for k in range(len(names))]
+    random, found = np.random.default_rng(_SEED), []
+    while len(found) < _RESAMPLES:
+        chosen = np.concatenate([members[k] for k in random.integers(len(names), size=len(names))])
+        if 0 < cases.labels[chosen].sum() < len(chosen):
+            found.append(Platt.fit(odds[chosen], cases.labels[chosen]).apply(_GRID))
+    low, high = np.quantile(np.array(found), (0.025, 0.975), axis=0)
+    return list(zip(sigmoid(_GRID).tolist(), low.tolist(), high.tolist()))
+
 
 def record(tuning: Cases, test: Cases, weights_sha256: str, bars: int = BARS) -> Calibration:
-    """Bars of ``tuning``, error of ``test``."""
+    """Bars and curve of ``tuning``, error of ``test``."""
     p, labels, groups = test.probabilities, test.labels, test.groups
-    columns = [1] if len(tuning.classes) == 2 else range(len(tuning.classes))
+    two = len(tuning.classes) == 2
+    columns = [1] if two else range(len(tuning.classes))
 
     def error(index: Array) -> float:
         return ece(labels[index], p[index])
@@ -95,6 +132,7 @@ def record(tuning: Cases, test: Cases, weights_sha256: str, bars: int = BARS) ->
     return Calibration(
         tuning.unit, tuning.grouped_by, tuning.split, len(tuning), len(set(tuning.groups.tolist())),
         {tuning.classes[c]: reliability(tuning.labels == c, tuning.probabilities[:, c], bars) for c in columns},
+        {tuning.classes[1]: _curve(tuning)} if two else {},
         len(test), len(set(groups.tolist())), error(np.arange(len(test))), (low, high), (mean, least, most),
         tuple(tuning.notes), weights_sha256, git_commit(),
     )  # fmt: skip
