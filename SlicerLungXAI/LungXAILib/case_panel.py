@@ -56,6 +56,7 @@ class CasePanel:
             (ui.fuseButton.clicked, self.fuse),
             (ui.chartButton.clicked, self._chart),
             (ui.reportButton.clicked, self.report),
+            (ui.pdfButton.clicked, self.report_pdf),
         ):
             self._connections.add(signal, slot)
         for name, (bar, _) in BARS.items():
@@ -71,6 +72,7 @@ class CasePanel:
         ui.fuseButton.setEnabled(free and there and not self.form().errors)
         ui.refreshCaseButton.setEnabled(free and there)
         ui.reportButton.setEnabled(free and there)
+        ui.pdfButton.setEnabled(free and there)
         ui.chartButton.setEnabled(self._nodes is not None and self._nodes.fusion_chart is not None)
 
     def show(self, nodes: Optional[CaseNodes]) -> None:
@@ -173,9 +175,18 @@ class CasePanel:
         panel = self._panel
 
         def written(page: str) -> None:
-            panel.host.open_file(panel.new_file("report.html", page))
+            panel.host.open_file(panel.new_file("report.html", page.encode()))
 
         self._ask(tr("report"), jobs.report, written)
+
+    def report_pdf(self) -> None:
+        """Open the report as PDF; the server lays it out, which takes it some seconds."""
+        panel = self._panel
+
+        def written(pdf: bytes) -> None:
+            panel.host.open_file(panel.new_file("report.pdf", pdf))
+
+        self._ask(tr("report"), jobs.report_pdf, written)
 
     def _ask(self, title: str, job: Any, deliver: Any) -> None:
         if self._nodes is None:

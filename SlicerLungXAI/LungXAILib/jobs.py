@@ -3,7 +3,7 @@
 analyse()      send a CT, let the server look for nodules, fetch everything
 reclassify()   send a corrected segmentation, let the server measure and classify it, fetch everything
 fuse()         put the clinical fields, fuse, fetch everything
-report()       the case's report, HTML
+report()       the case's report, HTML; report_pdf() as PDF
 standing()     what the server holds of a case
 """
 
@@ -24,7 +24,7 @@ from .pump import Talk, Work
 from .server_connection import Address
 from .text import tr
 
-__all__ = ["Question", "Work", "analyse", "as_synthetic", "fuse", "known", "reclassify", "report", "standing"]
+__all__ = ["Question", "Work", "analyse", "as_synthetic", "fuse", "known", "reclassify", "report", "report_pdf", "standing"]
 Point = Sequence[float]
 # Shares of an analysis, for the progress bar: until here it is sending, and until there computing.
 _SENT, _COMPUTED = 0.3, 0.92
@@ -121,6 +121,17 @@ def report(address: Address, case_id: str) -> Callable[[Talk], str]:
         with address.client() as client:
             talk.progress(tr("writing the report"), 0.1)
             return client.report(case_id)
+
+    return work
+
+
+def report_pdf(address: Address, case_id: str) -> Callable[[Talk], bytes]:
+    """Work that ends with the report's PDF."""
+
+    def work(talk: Talk) -> bytes:
+        with address.client() as client:
+            talk.progress(tr("laying out the pages"), 0.1)
+            return client.report_pdf(case_id)
 
     return work
 

@@ -424,10 +424,10 @@ class Panel:
             tr("The server keeps it as case {case}; load the CT and analyse it again.").format(case=case_id),
         )
 
-    def new_file(self, name: str, text: str) -> str:
+    def new_file(self, name: str, content: bytes) -> str:
         """A file that only this user can read; it goes when the module does."""
         if self._folder is None:
             self._folder = tempfile.mkdtemp(prefix="lungxai-")
         path = Path(self._folder) / name
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content)
         return str(path)

@@ -387,6 +387,8 @@ class _Handler(BaseHTTPRequestHandler):
             if found and found[1] in practice.jobs:
                 self._events(found[1])
                 return
+            if path.endswith("/report") and "format=pdf" in self.path:
+                raise ModelUnavailable("The practice server lays out no pages.", "Open the report instead.")
             status, answer = practice.answer(self.command, path, self._parsed(body))
             if isinstance(answer, bytes):
                 self._send(status, answer, routes.FRAME_TYPE)

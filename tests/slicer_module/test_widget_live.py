@@ -54,6 +54,9 @@ def test_a_point_is_answered_near_the_point_and_a_correction_by_hand(opened: Ope
     assert ui.adenocarcinomaValue.text().endswith("%") and ui.largeCellValue.text() == "not assessed"
     ui.reportButton.click()
     assert opened.finish() == "done" and "esearch use only" in Path(opened.files[0]).read_text()
+    ui.pdfButton.click()
+    assert opened.finish() == "done", ui.messageLabel.text()
+    assert Path(opened.files[1]).suffix == ".pdf" and Path(opened.files[1]).read_bytes().startswith(b"%PDF-")
 
 
 def test_cancel_stops_the_live_servers_job(opened: Opened, live) -> None:

@@ -40,7 +40,7 @@ def enabled(opened: Opened, *names: str) -> list:
 
 
 def test_without_a_ct_nothing_can_be_analysed(opened: Opened) -> None:
-    assert enabled(opened, "analyseButton", "batchButton", "cancelButton", "fuseButton", "reportButton") == []
+    assert enabled(opened, "analyseButton", "batchButton", "cancelButton", "fuseButton", "reportButton", "pdfButton") == []
     assert enabled(opened, "testButton", "startServerButton") == ["testButton", "startServerButton"]
     loaded(opened)
     assert enabled(opened, "analyseButton", "batchButton") == ["analyseButton", "batchButton"]
@@ -251,6 +251,8 @@ def test_reclassify_fuse_and_report(opened: Opened) -> None:
         assert opened.finish() == "done" and "missing" in ui.pathologyLabel.text()
         ui.reportButton.click()
         assert opened.finish() == "done"
+        ui.pdfButton.click()
+        assert opened.finish() == "failed" and "no pages" in ui.messageLabel.text() and len(opened.files) == 1
     report = Path(opened.files[0])
     assert "Research use only" in report.read_text()
     assert stat.S_IMODE(report.parent.stat().st_mode) == 0o700
