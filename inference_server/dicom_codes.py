@@ -15,7 +15,7 @@ from __future__ import annotations
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from shared_models.contract.colours import CLASS_LABELS
+from shared_models.contract.colours import CLASS_LABELS, METHOD_LABELS
 from shared_models.contract.results import CT_TARGETS, FOUND_BY
 
 SCHEME = "99LUNGXAI"
@@ -45,7 +45,10 @@ HOUNSFIELD = codes.UCUM.HounsfieldUnit
 NO_UNIT = codes.UCUM.NoUnits
 
 ARTIFICIAL_INTELLIGENCE = codes.DCM.ArtificialIntelligence
+COMMENT = codes.DCM.Comment
+DEVICE = codes.DCM.Device
 CHEST_CT = Code("24627-2", "LN", "CT Chest")
+REPORT = Code("18748-4", "LN", "Diagnostic imaging report")
 ENGLISH = Code("en", "RFC5646", "English")
 # Of UMLS, as TID 1500 names the container of what is said of the whole report.
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
@@ -70,6 +73,8 @@ INTENDED_USE = own("intended_use", "Intended use")
 EXPLAINED = own("explained", "Output that is explained")
 TARGETS = {name: own(f"out_{name}", f"Network output: {name}") for name in CT_TARGETS}
 
+_METHOD_VALUES = {"integrated_gradients": "integrated_grads"}  # a code has 16 characters
+MAP_METHODS = {name: own(_METHOD_VALUES.get(name, name), label) for name, label in METHOD_LABELS.items()}
 # CID 7180 has one word for maps of gradients at a layer and one for those at the input; which method it is, is ours.
 _GRADIENT_CAM, _SALIENCY = codes.DCM.GradientWeightedClassActivation, codes.DCM.Saliency
 MAP_QUANTITIES = {

@@ -28,6 +28,7 @@ from .dicom_source import SourceSeries
 
 MANUFACTURER = "LungXAI"
 MODEL_NAME = "LungXAI inference server"
+SYNTHETIC = "Synthetic data, not a patient."
 RESEARCH = "Research use only, not a diagnosis."
 # Patient, clinical trial, study and patient-at-that-study modules (PS3.3 C.7.1, C.7.2), and what says that dates were
 # shifted. Sequences of references to other objects are left out: they are of the CT, not of the patient.

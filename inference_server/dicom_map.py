@@ -16,7 +16,7 @@ import numpy as np
 from shared_models.contract.colours import METHOD_LABELS
 from shared_models.contract.results import Heatmap
 
-from .dicom_codes import EXPLAINED, MAP_QUANTITIES, MEASUREMENT_METHOD, NO_UNIT, TARGETS, own
+from .dicom_codes import EXPLAINED, MAP_METHODS, MAP_QUANTITIES, MEASUREMENT_METHOD, NO_UNIT, TARGETS, own
 from .dicom_header import RESEARCH, completed, decimals, described, maker, plain, stand_ins
 from .dicom_source import SourceSeries
 
@@ -68,6 +68,7 @@ def parametric_map(
         derivation=MAP_QUANTITIES[heatmap.method],
         **maker(),
     )
+    made.Laterality = ""  # of a paired organ, required where no frame has one; a map may lie in both lungs
     made.DerivationDescription = plain(_how(heatmap))
     return completed(made, series)
 
@@ -84,9 +85,8 @@ def _mapping(heatmap: Heatmap, low: float, high: float) -> Any:
         unit=NO_UNIT, value_range=(low, high), slope=1.0, intercept=0.0,
         quantity_definition=MAP_QUANTITIES[heatmap.method],
     )  # fmt: skip
-    method = own(heatmap.method[:16], plain(name, 64))
     target = TARGETS.get(heatmap.target) or own("out_other", plain(f"Network output: {heatmap.target}", 64))
-    for concept, value in ((MEASUREMENT_METHOD, method), (EXPLAINED, target)):
+    for concept, value in ((MEASUREMENT_METHOD, MAP_METHODS[heatmap.method]), (EXPLAINED, target)):
         mapping.QuantityDefinitionSequence.append(CodeContentItem(name=concept, value=value))
     return mapping
 

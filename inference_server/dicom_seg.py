@@ -25,7 +25,7 @@ from .dicom_header import RESEARCH, algorithm, completed, decimals, described, m
 from .dicom_source import SourceSeries
 
 SERIES_NUMBER = 9001
-# Who drew the outline. A nodule pointed at is outlined by the model; one "by hand" is the reader's, whatever it began as.
+# Who drew the outline. A nodule pointed at is outlined by the model; one "by hand" is the reader's, however it began.
 _ALGORITHM_TYPES = {"search": "AUTOMATIC", "point": "SEMIAUTOMATIC", "box": "SEMIAUTOMATIC", "hand": "MANUAL"}
 # Paul Tol's "bright" scheme, as in Slicer.
 _COLOURS = (
