@@ -132,7 +132,10 @@ def _nodule(nodule: Nodule, number: int, result: RadiologyResult, series: Source
     name, uid = tracking(series, nodule.label)
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid, name),
-        referenced_segment=sr.ReferencedSegment.from_segmentation(segmentation, number),
+        referenced_segment=sr.ReferencedSegment(
+            segmentation.SOPClassUID, segmentation.SOPInstanceUID, number,
+            source_series=sr.SourceSeriesForSegmentation(series.series_uid),
+        ),
         finding_category=code.ABNORMAL, finding_type=code.NODULE,
         finding_sites=[sr.FindingSite(code.LUNG, None if nodule.side is None else code.SIDES[nodule.side])],
         algorithm_id=None if by_hand else _algorithm(outlined),
