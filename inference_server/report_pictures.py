@@ -1,10 +1,11 @@
-"""The pictures of the report, as PNG in data: URIs.
+"""The pictures of the report, in data: URIs.
 
 key_image()     a nodule on its axial slice, cropped, outlined, with a scale bar and orientation letters
 overlay()       the same crop with a heatmap over it: what speaks for, and what speaks against, each in its own ramp
 whole_slice()   the slice with a frame where the crop lies
-slide_images()  the slide and its class map; slide_overlay() the slide with a heatmap over it
-data_uri()      RGB to a data: URI
+slide_images()  the slide and its class map; slide_overlay() the slide, or a tile of it, with a heatmap over it
+with_bar()      tissue with a scale bar; grid_of_tile() where a tile's pixels lie
+data_uri()      RGB to a PNG in a data: URI; photo_uri() to a JPEG, for tissue, which as PNG is ten times as large
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from shared_models.contract.values import CLASSES, Array, CTVolume
 from shared_models.geometry import lps_to_index
 
 WINDOW_HU = (-1350.0, 150.0)
-WINDOW_WORDS = "lung window, level -600 HU, width 1500 HU"
+WINDOW_LEVEL_WIDTH = (sum(WINDOW_HU) / 2, WINDOW_HU[1] - WINDOW_HU[0])
+WINDOW_WORDS = "lung window, level {:.0f} HU, width {:.0f} HU".format(*WINDOW_LEVEL_WIDTH)
 _OUTLINE = (255, 214, 0)
 _SIDE_PX = 420
+_LEAST_FOR_A_BAR = 120
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,15 @@ def data_uri(rgb: Array) -> str:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(rgb)).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def photo_uri(rgb: Array) -> str:
+    """uint8 (rows, columns, 3) as a JPEG in a data: URI; to be looked at, never to be measured."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(rgb)).save(buffer, "JPEG", quality=88, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def crop_of(volume: CTVolume, nodule: Nodule) -> Crop:
@@ -118,9 +130,36 @@ def _annotated(picture: Array, volume: CTVolume, width_mm: float) -> Array:
     ):  # fmt: skip
         draw.text(place, text, fill="white", font=font, anchor=anchor, stroke_width=2, stroke_fill="black")
     bar_mm = 10 if width_mm < 150 else 50
-    length = round(bar_mm / width_mm * w)
-    draw.rectangle((12, h - 15, 12 + length, h - 11), fill="white", outline="black")
-    draw.text((12, h - 18), f"{bar_mm} mm", fill="white", font=font, anchor="ls", stroke_width=2, stroke_fill="black")
+    _draw_bar(draw, h, round(bar_mm / width_mm * w), f"{bar_mm} mm", "white", "black")
+    return np.asarray(image)
+
+
+def _draw_bar(draw: Any, height: int, length: int, words: str, ink: str, edge: str) -> None:
+    """A scale bar of ``length`` pixels at the lower left."""
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(16)
+    draw.rectangle((12, height - 15, 12 + length, height - 11), fill=ink, outline=edge)
+    draw.text((12, height - 18), words, fill=ink, font=font, anchor="ls", stroke_width=2, stroke_fill=edge)
+
+
+def with_bar(picture: Array, um_per_px: float) -> Array:
+    """Tissue with a scale bar of about a quarter of its width; as it is where it is too small for one.
+
+    Parameters
+    ----------
+    picture : uint8 (rows, columns, 3); um_per_px : micrometres a pixel of it
+    """
+    from PIL import Image, ImageDraw
+
+    if min(picture.shape[:2]) < _LEAST_FOR_A_BAR:
+        return picture
+    wanted = 0.3 * picture.shape[1] * um_per_px
+    power = 10.0 ** np.floor(np.log10(wanted))
+    bar_um = max(step * power for step in (1, 2, 5) if step * power <= wanted)
+    image = Image.fromarray(picture)
+    words = f"{bar_um / 1000:g} mm" if bar_um >= 1000 else f"{bar_um:g} µm"
+    _draw_bar(ImageDraw.Draw(image), picture.shape[0], round(bar_um / um_per_px), words, "black", "white")
     return np.asarray(image)
 
 
@@ -212,6 +251,13 @@ def slide_overlay(picture: Array, to_level0: Array, heatmap: Heatmap) -> Array:
     inside = (i >= 0) & (j >= 0) & (i < wide) & (j < high)
     values = np.where(inside, heatmap.values[np.clip(j, 0, high - 1), np.clip(i, 0, wide - 1)], 0.0)
     return _blended(picture, np.clip(values / max(top_of(heatmap), 1e-12), -1, 1))
+
+
+def grid_of_tile(origin_px: Array, tile_px: tuple[float, float], shape: tuple[int, int]) -> Array:
+    """float64 (3, 3), from (column, row, 1) of a tile's pixels, (height, width) of them, to level-0 pixels."""
+    step = np.array([tile_px[0] / shape[1], tile_px[1] / shape[0]])
+    first = np.asarray(origin_px) + step / 2
+    return np.array([[step[0], 0, first[0]], [0, step[1], first[1]], [0, 0, 1]], dtype=float)
 
 
 def top_of(heatmap: Heatmap) -> float:
