@@ -2,8 +2,8 @@
 
 channels(hu)         HU -> the two windows that the network sees
 inputs(hu, prompt)   the windows and the prompt; no prompt is the search
-network()            a new network
-load(path)           the trained network
+network(width)       a new network
+load(path)           the trained network, as wide as its weights
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ FINEST_MM, COARSEST_MM = 0.5, 0.9
 # The search: once for nodules, once for tumours that are larger than any nodule of LIDC.
 SEARCH_MM, COARSE_SEARCH_MM = 0.9, 2.0
 MULTIPLE = 16
-_FEATURES = (16, 32, 64, 128, 192, 16)
+# Features of each level, from fine to coarse, and of the last one before the answer, by those of the first.
+FEATURES = {16: (16, 32, 64, 128, 192, 16), 24: (24, 48, 96, 192, 256, 24)}
 # (lower, upper) HU: lung, where ground glass shows, and soft tissue, where solid cores and calcium show.
 WINDOWS_HU = ((-1000.0, 200.0), (-160.0, 240.0))
 _FIRST = "conv_0.conv_0.conv.weight"
@@ -43,12 +44,15 @@ def inputs(hu: Any, prompt: Optional[Any] = None) -> Any:
     return torch.cat([channels(hu), asked[:, None]], dim=1)
 
 
-def network() -> Any:
-    """A new network: (n, 3, rows, columns), both multiples of MULTIPLE, to logits (n, 1, rows, columns)."""
+def network(width: int = 24) -> Any:
+    """A new network: (n, 3, rows, columns), both multiples of MULTIPLE, to logits (n, 1, rows, columns).
+
+    ``width``, of FEATURES: how many features its first level has.
+    """
     from monai.networks.nets import BasicUNet
 
     norm = ("group", {"num_groups": 8})
-    return BasicUNet(spatial_dims=2, in_channels=3, out_channels=1, features=_FEATURES, norm=norm)
+    return BasicUNet(spatial_dims=2, in_channels=3, out_channels=1, features=FEATURES[width], norm=norm)
 
 
 def load(path: Path) -> Any:
@@ -66,10 +70,10 @@ def load(path: Path) -> Any:
 
     from .contract.errors import ModelUnavailable
 
-    model = network()
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         first = weights[_FIRST]
+        model = network(len(first))
         if first.shape[1] == 2:
             weights[_FIRST] = torch.cat([first, torch.zeros_like(first[:, :1])], dim=1)
         model.load_state_dict(weights)

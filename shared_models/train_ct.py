@@ -26,7 +26,7 @@ from torch.nn import functional
 from . import ct_data
 from .contract.errors import InvalidInput
 from .contract.values import Array
-from .ct_network import inputs, load, network
+from .ct_network import FEATURES, inputs, load, network
 from .ct_prompts import point_map
 from .ct_sampling import MIXES, PATCH, Pool, Samples, drawn
 from .model_bundle import sha256_of
@@ -53,7 +53,8 @@ class Recipe:
     rate : highest learning rate
     average : how much of the averaged weights a step keeps
     mix : of MIXES: which samples are drawn how often
-    start_from : file of weights to go on from
+    start_from : file of weights to go on from; they say how wide the network is
+    width : of ct_network.FEATURES, of a new network
     final : train on validation too, and keep the last weights
     """
 
@@ -64,11 +65,14 @@ class Recipe:
     average: float = AVERAGE
     mix: str = "even"
     start_from: str = ""
+    width: int = 24
     final: bool = False
 
     def __post_init__(self) -> None:
         if self.mix not in MIXES:
             raise ValueError(f"mix is one of {', '.join(MIXES)}")
+        if self.width not in FEATURES:
+            raise ValueError(f"width is one of {', '.join(map(str, FEATURES))}")
         if min(self.epochs, self.epoch_steps) < 1 or self.rate <= 0 or not 0 <= self.average < 1 or self.patience < 0:
             raise ValueError("epochs and epoch_steps are 1 or more, rate is above 0, average from 0 to below 1")
 
@@ -114,7 +118,7 @@ class NoduleTask(TrainingTask):
         self.settings = {**dataclasses.asdict(recipe), "start_from": start}
 
     def network(self) -> nn.Module:
-        made: nn.Module = load(Path(self.recipe.start_from)) if self.recipe.start_from else network()
+        made: nn.Module = load(Path(self.recipe.start_from)) if self.recipe.start_from else network(self.recipe.width)
         return made
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:

@@ -37,14 +37,14 @@ def pool(count: int = 6, cubes: int = 2) -> Pool:
 
 def test_the_first_losses_are_those_of_the_loop_before_there_was_one_for_all(tmp_path) -> None:
     """Computed with the training script as it was at commit 72c311a: one worker, seed 3, validation every 3 steps."""
-    recipe = Recipe(epochs=2, epoch_steps=3, average=0.9)
+    recipe = Recipe(epochs=2, epoch_steps=3, average=0.9, width=16)
     request = TrainRequest("ct_nodule", tmp_path, tmp_path / "run", seed=3, device="cpu", threads=1)
     record = train(NoduleTask(pool(), pool(4), recipe), request)
     assert [row["step"] for row in record["history"]] == [3, 6]
     assert [row["loss"] for row in record["history"]] == pytest.approx(LOSSES, abs=2e-4)
     assert [row["val_dice"] for row in record["history"]] == pytest.approx(DICE, abs=2e-3)
     assert record["train_patches"] == 6 and record["val_cubes"] == 2 and record["started_from"] is None
-    network().load_state_dict(torch.load(tmp_path / "run" / "best.pt", weights_only=True))
+    network(16).load_state_dict(torch.load(tmp_path / "run" / "best.pt", weights_only=True))
 
 
 LOSSES = [1.61299507, 1.63985872]
@@ -73,7 +73,7 @@ def test_crops_take_their_sides_in_turn_over_the_epochs() -> None:
 
 def test_what_is_wrong_is_said(tmp_path) -> None:
     for settings, said in (({"start_from": "nowhere.pt"}, "no file"), ({}, "holds no lidc"), ({"mix": "x"}, "mix is"),
-                           ({"average": "1.5"}, "average from")):  # fmt: skip
+                           ({"average": "1.5"}, "average from"), ({"width": "17"}, "width is")):  # fmt: skip
         with pytest.raises(InvalidInput, match=said):
             train_ct.trained(TrainRequest("ct_nodule", tmp_path, tmp_path / "run", settings=settings))
     assert not (tmp_path / "run").exists()
