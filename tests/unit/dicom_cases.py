@@ -107,3 +107,37 @@ def errors(path: Path) -> list[str]:
     said = (run.stdout + run.stderr).splitlines()
     assert said, "dciodvfy said nothing"
     return [line for line in said if line.startswith("Error")]
+
+
+def frames_in_space(dataset, pixels):
+    """Each frame of a multi-frame object with its segment (None for a map) and the affine (4, 4) of its own plane, by
+    DICOM's equation C.7.6.2.1-1 from its functional groups alone."""
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    rows_mm, columns_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
+    axes = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    frames = pixels.reshape(-1, dataset.Rows, dataset.Columns)
+    for frame, group in zip(frames, dataset.PerFrameFunctionalGroupsSequence):
+        affine = np.eye(4)
+        affine[:3, 0], affine[:3, 1] = axes[:3] * columns_mm, axes[3:] * rows_mm
+        affine[:3, 2] = np.cross(axes[:3], axes[3:])
+        affine[:3, 3] = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
+        of = group if "SegmentIdentificationSequence" in group else shared
+        held = of.get("SegmentIdentificationSequence")
+        yield frame, None if held is None else int(held[0].ReferencedSegmentNumber), affine
+
+
+def on_grid(dataset, pixels, ijk_to_lps, shape, dtype=np.uint8):
+    """The frames on the grid of a CT, each value at the voxel whose centre its pixel's centre is; exactly, or it fails.
+
+    A segment's pixels get its number, a map's its own values; where no frame lies it is 0.
+    """
+    whole = np.zeros(shape, dtype)
+    for frame, segment, affine in frames_in_space(dataset, pixels):
+        j, i = np.nonzero(frame)
+        index = np.linalg.solve(
+            ijk_to_lps, affine @ np.stack([i, j, np.zeros_like(i), np.ones_like(i)]).astype(float)
+        )[:3]  # fmt: skip
+        assert np.abs(index - np.rint(index)).max() < 1e-4
+        where = tuple(np.rint(index).astype(int)[::-1])
+        whole[where] = frame[j, i] if segment is None else segment
+    return whole
