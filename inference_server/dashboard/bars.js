@@ -9,7 +9,7 @@ import { words } from "./words.js";
 export function percent(value) {
   if (value === null || value === undefined) return words.notAssessed;
   if (value < 0.01) return words.under(1);
-  return value > 0.99 ? words.over(99) : `${Math.round(100 * value)} %`;
+  return value > 0.99 ? words.over(99) : words.percent(Math.round(100 * value));
 }
 
 /**
@@ -17,9 +17,10 @@ export function percent(value) {
  * @param {string} caption
  */
 export function bars(probabilities, caption) {
-  return h("table", { class: "bars" },
+  // The roles keep it a table where a narrow screen lays it out otherwise.
+  return h("table", { class: "bars", role: "table" },
     h("caption", {}, caption),
-    h("tbody", {}, CLASSES.map((name) => row(name, probabilities[name]))));
+    h("tbody", { role: "rowgroup" }, CLASSES.map((name) => row(name, probabilities[name]))));
 }
 
 function row(name, value) {
@@ -31,8 +32,8 @@ function row(name, value) {
     fill.style.backgroundColor = CLASS_COLOURS[name];
     track.append(fill);
   }
-  return h("tr", {},
-    h("th", { scope: "row" }, CLASS_LABELS[name]),
+  return h("tr", { role: "row" },
+    h("th", { role: "rowheader", scope: "row" }, CLASS_LABELS[name]),
     h("td", { class: "bar", "aria-hidden": "true" }, track),
-    h("td", { class: "value" }, percent(value)));
+    h("td", { class: "value", role: "cell" }, percent(value)));
 }

@@ -24,11 +24,12 @@ export class CaseView {
   #active = false;
   #shown = "";
   #rounds = 0;
-  #about = h("p", { class: "soft", role: "status" }, words.loading);
+  #about = h("p", { class: "soft row", role: "status" }, words.loading);
   #states = h("dl", { class: "states" });
   #problem = h("div", { class: "problem", role: "alert", hidden: true });
   #body = h("div", { class: "columns", hidden: true });
   #jobs;
+  #report;
   #results;
   #notes;
   #poll = new Poll(() => this.#load(), () => (this.#active ? ACTIVE_MS : QUIET_MS));
@@ -39,12 +40,13 @@ export class CaseView {
     this.title = words.caseTitle(id);
     this.heading = h("h1", {}, this.title);
     this.#jobs = new JobList(api, () => this.again());
+    this.#report = new ReportLinks(api, id);
     this.#results = new Results(api, id, () => this.again());
     this.#notes = new BoardNotes(api, id);
     this.#body.append(
       h("div", {}, this.#jobs.element, this.#results.element),
       h("div", {},
-        h("section", { class: "card", "aria-labelledby": "report" }, h("h2", { id: "report" }, words.report), new ReportLinks(api, id).element),
+        h("section", { class: "card", "aria-labelledby": "report" }, h("h2", { id: "report" }, words.report), this.#report.element),
         this.#notes.element,
         h("section", { class: "card", "aria-labelledby": "delete" }, h("h2", { id: "delete" }, words.deleteTitle),
           h("p", { class: "soft" }, words.deleteHelp),
@@ -82,6 +84,7 @@ export class CaseView {
     this.#active = jobs.some((job) => !ended(job));
     this.#head(found, newest(jobs));
     this.#jobs.update(jobs);
+    this.#report.update(found);
     // Also where the server does not name its results: what there is, and which jobs have made it.
     const made = jobs.filter((job) => job.state === "done").map((job) => job.job_id);
     const signature = JSON.stringify([found.about, found.fusion, found.clinical, found.heatmaps, made]);
@@ -96,7 +99,8 @@ export class CaseView {
   }
 
   #head(found, jobs) {
-    this.#about.replaceChildren(words.made, " ", when(found.created), ...(found.synthetic ? [" ", h("span", { class: "badge" }, words.syntheticCase)] : []));
+    this.#about.replaceChildren(h("span", {}, words.made, " ", when(found.created)));
+    if (found.synthetic) this.#about.append(h("span", { class: "badge" }, words.syntheticCase));
     const states = statesOf(found, jobs);
     const text = JSON.stringify(states);
     if (this.#states.dataset.shown === text) return;

@@ -3,7 +3,7 @@
 import { h, icon, when } from "./element.js";
 import { draftOf } from "./note.js";
 import { Poll } from "./poll.js";
-import { stateMark, statesOf } from "./state.js";
+import { ended, newest, stateMark, statesOf } from "./state.js";
 import { words } from "./words.js";
 
 const PAGE = 25;
@@ -15,7 +15,8 @@ export class CaseList {
   heading = h("h1", {}, words.cases);
   #api;
   #cases = null;
-  #jobs = new Map();
+  #jobs = new Map(); // case to its jobs by modality
+  #active = false;
   #first = 0;
   #rows = new Map();
   #left = "";
@@ -66,18 +67,17 @@ export class CaseList {
   }
 
   #period() {
-    if (this.#jobs.size) return this.#cases.length > MANY ? 5_000 : 2_000;
-    return this.#cases?.length > MANY ? 15_000 : 5_000;
+    const many = this.#cases?.length > MANY;
+    if (this.#active) return many ? 5_000 : 2_000;
+    return many ? 15_000 : 5_000;
   }
 
   async #load() {
     const { cases, jobs = [] } = await this.#api.json("GET", "/v1/cases");
     this.#cases = cases;
-    this.#jobs = new Map();
-    for (const job of jobs) {
-      if (!this.#jobs.has(job.case_id)) this.#jobs.set(job.case_id, {});
-      this.#jobs.get(job.case_id)[job.kind] = job;
-    }
+    this.#active = jobs.some((job) => !ended(job));
+    const byCase = Map.groupBy(jobs, (job) => job.case_id);
+    this.#jobs = new Map([...byCase].map(([id, own]) => [id, newest(own)]));
     this.#draw();
   }
 

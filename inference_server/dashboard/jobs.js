@@ -42,7 +42,8 @@ export class JobList {
       if (current.some((job) => job.job_id === id)) continue;
       this.#remove(id, card);
     }
-    this.#none.hidden = jobs.length > 0;
+    this.#none.hidden = current.length > 0;
+    this.#none.textContent = jobs.length ? words.noneRunning : words.noJobs;
     const earlier = jobs.filter((job) => !current.includes(job)).slice(-EARLIER).reverse();
     this.#details.hidden = !earlier.length;
     this.#earlier.replaceChildren(...earlier.map(line));
@@ -133,7 +134,7 @@ class JobCard {
 
   #where(job) {
     if (job.state === "queued") return words.queued(job.queue_position);
-    return `${percentOf(job.fraction)} %, ${job.stage}`;
+    return `${words.percent(percentOf(job.fraction))}, ${job.stage}`;
   }
 
   /** From what was seen of it: the server does not say when it began. */
@@ -150,7 +151,7 @@ class JobCard {
     const changed = before !== null && before.state !== job.state;
     if (changed && ended(job)) announce([words.said(kind, words.jobStates[job.state]), job.error?.message].filter(Boolean).join(" "));
     else if (changed) announce(words.said(kind, words.jobStates[job.state]));
-    else if (before && quarter > this.#spoken) announce(words.said(kind, `${25 * quarter} %`));
+    else if (before && quarter > this.#spoken) announce(words.said(kind, words.percent(25 * quarter)));
     this.#spoken = quarter;
   }
 }

@@ -138,6 +138,6 @@ export class BoardNotes {
       note.decision && h("p", { class: "decision" }, note.decision),
       note.text && h("p", { class: "written" }, note.text),
       h("p", { class: "soft" }, note.author || words.noAuthor, ", ", when(note.created)),
-      earlier && h("p", { class: "soft" }, icon("failed"), ` ${words.aboutEarlier}`));
+      earlier && h("p", { class: "soft" }, icon("waiting"), ` ${words.aboutEarlier}`));
   }
 }

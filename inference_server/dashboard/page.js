@@ -23,12 +23,12 @@ class Page {
   #cases = new CaseList(this.#api);
   #view = null;
   #place = h("div", { id: "view" });
+  #skip = h("a", { class: "skip", href: "#main", hidden: true, on: { click: (event) => this.#skipTo(event) } }, words.skip);
   #leave = h("button", { type: "button", hidden: true, on: { click: () => this.#logOut() } }, words.logOut);
 
   begin() {
     document.documentElement.lang = LANGUAGE;
-    const skip = h("a", { class: "skip", href: "#main", on: { click: (event) => this.#skip(event) } }, words.skip);
-    document.getElementById("page").replaceChildren(skip,
+    document.getElementById("page").replaceChildren(this.#skip,
       h("header", {}, h("div", { class: "row spread" }, h("a", { class: "brand", href: "#" }, icon("mark"), words.name), this.#leave),
         h("p", { class: "notice" }, words.notice)),
       this.#server.box, this.#session.element, this.#place,
@@ -41,9 +41,10 @@ class Page {
     return this.#session.begin();
   }
 
-  #skip(event) {
+  /** The address belongs to the views, so the link moves the focus itself. */
+  #skipTo(event) {
     event.preventDefault();
-    focusOn(this.#session.inside ? this.#view.heading : this.#session.element.querySelector("input"));
+    focusOn(this.#view.heading);
   }
 
   /** Asked to log in again: what is on the page stays, out of sight, with every text that is being written. */
@@ -72,6 +73,7 @@ class Page {
   #hide(hidden) {
     this.#place.hidden = hidden;
     this.#leave.hidden = hidden;
+    this.#skip.hidden = hidden;
   }
 
   #moved() {

@@ -13,6 +13,7 @@ export class ReportLinks {
   #id;
   #status = h("p", { role: "status", class: "soft" });
   #paper = h("select", { id: "paper" }, PAPERS.map((name) => h("option", { value: name }, words.papers[name])));
+  #row;
   element;
 
   /** @param {boolean} open  with a link that opens the report */
@@ -25,10 +26,17 @@ export class ReportLinks {
       const button = h("button", { type: "button", on: { click: () => this.#take(format, button) } }, text);
       return button;
     };
-    this.element = h("div", {},
-      h("div", { class: "row" }, open && link, take("pdf", words.downloadPdf),
-        h("label", { class: "inline", for: "paper" }, words.paper), this.#paper, take("html", words.downloadHtml)),
-      this.#status);
+    this.#row = h("div", { class: "row" }, open && link, take("pdf", words.downloadPdf),
+        h("span", { class: "pair" }, h("label", { class: "inline", for: "paper" }, words.paper), this.#paper), take("html", words.downloadHtml));
+    this.element = h("div", {}, this.#row, this.#status);
+  }
+
+  /** @param {Object} held  the case; one that holds nothing has no report */
+  update(held) {
+    const empty = !["radiology", "pathology", "clinical", "fusion"].some((part) => held[part]);
+    if (empty === this.#row.hidden) return;
+    this.#row.hidden = empty;
+    this.#status.textContent = empty ? words.nothingToReport : "";
   }
 
   async #take(format, button) {
@@ -66,7 +74,7 @@ export class ReportView {
     this.#id = id;
     this.title = words.reportOf(id);
     this.heading = h("h1", {}, this.title);
-    this.element = h("main", { id: "main", class: "wide" },
+    this.element = h("main", { id: "main" },
       h("p", {}, h("a", { href: `#${new URLSearchParams({ case: id })}` }, words.backToCase)),
       this.heading, new ReportLinks(api, id, false).element, this.#place);
   }

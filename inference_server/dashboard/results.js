@@ -105,7 +105,7 @@ function nodules(found) {
     volume: nodule.volume_mm3.toFixed(0),
     density: nodule.mean_hu.toFixed(0),
     malignancy: percent(nodule.malignancy),
-    side: words.sides[nodule.side] ?? words.notKnown,
+    side: words.sides[nodule.side] ?? words.noSide,
     found: words.foundBy[nodule.found_by] ?? nodule.found_by,
   });
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": words.noduleTable },

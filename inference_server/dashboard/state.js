@@ -1,7 +1,7 @@
 // The state of a modality in a picture and words; the picture never says what the words do not.
 //
 // statesOf()   the four states of a case
-// newest()     the newest job of each modality
+// newest()     the job of each modality that says where it stands
 // stateMark()  one state as an element
 
 import { h, icon } from "./element.js";
@@ -31,9 +31,13 @@ function worked(held, job) {
   return held ? { name: "done", text: words.done } : { name: "none", text: words.none };
 }
 
-/** @param {Object[]} jobs  in the order they came */
+/**
+ * Modality to the job that runs, else to the newest.
+ * @param {Object[]} jobs  in the order they came
+ */
 export function newest(jobs) {
-  return Object.fromEntries(jobs.map((job) => [job.kind, job]));
+  const order = [...jobs.filter((job) => job.state !== "running"), ...jobs.filter((job) => job.state === "running")];
+  return Object.fromEntries(order.map((job) => [job.kind, job]));
 }
 
 export function ended(job) {
