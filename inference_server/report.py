@@ -1,44 +1,39 @@
-"""The report of a case: one HTML page that needs nothing else, for a tumour board.
+"""The report of a case: one page that a tumour board reads in a minute, and the details behind it.
 
-render()   CaseRecord -> HTML (templates/report.html)
-The pictures are made in report_pictures.py, the charts in report_charts.py, the fused answer in report_fusion.py, what
-stands beside a heatmap in report_heatmaps.py.
+render()   CaseRecord -> HTML (templates/report.html, the first page in report_page.html)
+brief()    a text shortened to what has room on the first page
+
+What it is made of: report_ct.py, report_slide.py, report_clinical.py and report_limits.py gather the values of the
+parts, report_fusion.py those of the fused answer, report_board.py the board's notes; report_charts.py draws,
+report_words.py translates, report_pdf.py makes a PDF of it.
 The page holds no script and asks for nothing from outside; its only name for the patient is the case's pseudonymous id.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
-from dataclasses import replace
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
-import numpy as np
+from shared_models.contract.errors import InvalidInput
+from shared_models.contract.provenance import Provenance
+from shared_models.contract.routes import PAPERS
+from shared_models.contract.values import Abstention
 
-from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS
-from shared_models.contract.fusion_result import PART_LABELS
-from shared_models.contract.results import (
-    Heatmap,
-    LabelVolume,
-    PathologyResult,
-    RadiologyResult,
-    placed,
-)
-from shared_models.contract.values import CLASSES, Array, CTVolume
-from shared_models.model_bundle import SLIDE_MODEL
-
-from . import report_pictures as pictures
 from .case_record import CaseRecord
-from .report_charts import percent, probability_chart
-from .report_fusion import clinical_words, fusion_values
-from .report_heatmaps import map_words
+from .report_board import board_values, moment_words
+from .report_charts import percent
+from .report_clinical import clinical_values
+from .report_ct import ct_values
+from .report_fusion import fusion_values
+from .report_limits import limits_values
+from .report_slide import slide_values
 from .report_words import Words, _, ngettext, speaking
 
-MOST_NODULES = 5
-# Of a map's strongest value: with less of it a picture shows next to nothing, and says so, or is left out.
-_WEAK, _NOTHING = 0.1, 0.01
 _TEMPLATES = Path(__file__).parent / "templates"
+_MOST_MODELS, _SHORT_HASH, _SHORT_ID = 5, 12, 44
 
 
 def render(
@@ -53,43 +48,104 @@ def render(
     Parameters
     ----------
     paper : of PAPERS, the sheet that it is printed on
-    created : when it is written; now, unless given
+    created : when it is written, with its offset from UTC; now, unless given
     words : its language; English, unless given
+
+    Raises
+    ------
+    InvalidInput : no such paper.
     """
-    ct_heatmaps, slide_heatmaps = record.ct_heatmaps, record.slide_heatmaps
-    moment = created or datetime.datetime.now(datetime.timezone.utc)
-    shown = {} if record.slide is None else {record.slide.slide_id: record.slide.picture()}
+    if paper not in PAPERS:
+        raise InvalidInput("There is no such paper.", f"It is {' or '.join(PAPERS)}.")
+    moment = (created or datetime.datetime.now(datetime.timezone.utc)).astimezone(datetime.timezone.utc)
+    written = moment_words(moment.isoformat())
     with speaking(words or Words()) as speech:
-        return (
-            _environment()
-            .get_template("report.html")
-            .render(
-                record=record,
-                case_id=record.case_id,
-                language=speech.language,
-                paper=paper,
-                created=moment.strftime("%Y-%m-%d %H:%M"),
-                synthetic=record.synthetic,
-                fusion=None if record.fusion is None else fusion_values(record.fusion, record.clinical),
-                ct=None if record.radiology is None else _ct(record.radiology, record.mask, record.volume, ct_heatmaps),
-                slide=None if record.pathology is None else _slide(record.pathology, shown, slide_heatmaps),
-                clinical=None
-                if record.clinical is None
-                else [
-                    (PART_LABELS[name], said or "not known") for name, said in clinical_words(record.clinical).items()
-                ],
-                provenance=_provenance(record.radiology, record.pathology, record.fusion),
-                maps=[
-                    (map_words(heatmap).title, heatmap.modality, heatmap.parameters)
-                    for maps in (ct_heatmaps, slide_heatmaps)
-                    for heatmap in maps.values()
-                ],
-            )
-        )
+        page: str = _environment().get_template("report.html").render(
+            record=record,
+            case_id=record.case_id,
+            language=speech.language,
+            paper=paper,
+            made=moment_words(record.created),
+            written=written,
+            created_iso=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            running=_running(record, written),
+            models=_models(record),
+            board=board_values(record),
+            fusion=None if record.fusion is None else fusion_values(record.fusion, record.clinical),
+            ct=ct_values(record),
+            slide=slide_values(record),
+            clinical=clinical_values(record),
+            limits=limits_values(record),
+            contents=[
+                ("fusion", _("All modalities together")), ("ct", _("CT")), ("slide", _("H&E slide")),
+                ("clinical", _("Clinical")), ("board", _("The tumour board's notes")), ("limits", _("Limits")),
+            ],
+        )  # fmt: skip
+    return page
+
+
+def brief(text: str, most: int) -> str:
+    """``text`` on one line and at most ``most`` characters long, cut between words, with an ellipsis where it was."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    cut = line[: most - 2]
+    return (cut[: cut.rfind(" ")] if cut.rfind(" ") > most // 2 else cut) + " …"
+
+
+def _brief_abstention(abstention: Abstention) -> Abstention:
+    return Abstention(brief(abstention.reason, 120), brief(abstention.what_would_help, 120))
+
+
+def _css(content: Iterable[str]) -> str:
+    """The value of CSS ``content``: strings, quoted so that none can end, and counters "page" and "pages"."""
+    return " ".join(
+        f"counter({part[1:-1]})" if part in ("{page}", "{pages}") else '"' + _CSS_UNSAFE.sub(_escaped, part) + '"'
+        for part in content
+        if part
+    )
+
+
+_CSS_UNSAFE = re.compile(r"[^\w .,:;/()+-]", re.ASCII)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\{ord(found[0]):x} "
+
+
+def _running(record: CaseRecord, written: str) -> dict[str, list[str]]:
+    """What stands at the top and the foot of each printed page."""
+    foot = _("Report written %(when)s") % {"when": written}
+    if record.synthetic:
+        foot = f"{_('SYNTHETIC CASE, not a patient')} · {foot}"
+    name = record.case_id
+    if len(name) > _SHORT_ID:  # the whole of it is on the first page
+        name = f"{name[:28]}…{name[-12:]}"
+    return {
+        "case": [_("LungXAI case %(case)s") % {"case": name}],
+        "notice": [_("Research use only, not a diagnosis")],
+        "foot": [foot],
+        "page": re.split(r"(\{pages?\})", _("Page {page} of {pages}")),
+    }
+
+
+def _models(record: CaseRecord) -> dict[str, Any]:
+    """Every model that took part, once, with the first digits of its hash."""
+    found: dict[str, Provenance] = {}
+    for result in (record.radiology, record.pathology, record.fusion):
+        for provenance in () if result is None else result.provenance:
+            found.setdefault(provenance.weights_sha256, provenance)
+    every = list(found.values())
+    return {
+        "shown": [{"id": p.model_id, "sha": p.weights_sha256[:_SHORT_HASH]} for p in every[:_MOST_MODELS]],
+        "more": max(0, len(every) - _MOST_MODELS),
+        "code": ", ".join(dict.fromkeys(brief(p.code_version, 40) for p in every[:_MOST_MODELS])),
+    }
 
 
 def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment: Any = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -97,124 +153,9 @@ def _environment() -> Any:
     )  # fmt: skip
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_callables(_, ngettext, newstyle=True)
+    environment.filters["brief"] = brief
+    environment.filters["brief_abstention"] = _brief_abstention
+    environment.filters["percent"] = percent
+    # Quoted by _css() for the style sheet, where HTML's own quoting does not hold.
+    environment.filters["css"] = lambda content: Markup(_css(content))
     return environment
-
-
-def _ct(
-    result: RadiologyResult, mask: Optional[LabelVolume], volume: Optional[CTVolume], maps: Mapping[str, Heatmap]
-) -> dict[str, Any]:
-    whole = []
-    if volume is not None:
-        shape = (volume.voxels.shape[0], volume.voxels.shape[1], volume.voxels.shape[2])
-        for heatmap in maps.values():
-            values = placed(heatmap.values, heatmap.index_to_world, shape, volume.ijk_to_lps)
-            whole.append((map_words(heatmap), values, pictures.top_of(heatmap)))
-    rows = []
-    for nodule in result.nodules:
-        x, y, z = nodule.centre_lps_mm
-        entry: dict[str, Any] = {
-            "nodule": nodule,
-            "malignancy": percent(nodule.malignancy),
-            "place": f"{x:.0f}, {y:.0f}, {z:.0f}",
-            "images": [],
-            "not_here": [],
-        }
-        if volume is not None and len(rows) < MOST_NODULES:
-            crop = pictures.crop_of(volume, nodule)
-            entry["slice"] = crop.slice_index + 1
-            where = f"nodule {nodule.label}, slice {crop.slice_index + 1}"
-            full = pictures.data_uri(pictures.whole_slice(volume, crop, crop.slice_index))
-            key = pictures.data_uri(pictures.key_image(volume, mask, nodule, crop))
-            entry["images"] = [
-                (full, f"Axial slice with a frame at {where}", "Where it lies", None),
-                (key, f"Enlarged axial CT of {where}, outlined", "Outline of the segmentation", None),
-            ]
-            for words, values, top in whole:
-                drawn = pictures.crop_of_map(values, crop, volume, nodule)
-                share = pictures.strongest(values, drawn) / max(top, 1e-12)
-                if share < _NOTHING:
-                    entry["not_here"].append(words)
-                    continue
-                uri = pictures.data_uri(pictures.overlay(volume, values, top, drawn))
-                if drawn.slice_index != crop.slice_index:
-                    words = replace(words, title=f"{words.title}, slice {drawn.slice_index + 1}")
-                here = "" if share >= _WEAK else f"Here it reaches {percent(share)} of its strongest value."
-                entry["images"].append((uri, f"Heatmap {words.title} over {where}", here, words))
-        rows.append(entry)
-    middle = None
-    if volume is not None and not rows:
-        middle = pictures.data_uri(pictures.whole_slice(volume, None, len(volume.voxels) // 2))
-    return {
-        "result": result,
-        "rows": rows,
-        "most": MOST_NODULES,
-        "window": pictures.WINDOW_WORDS,
-        "middle": middle,
-        "has_maps": bool(whole),
-        "malignancy": percent(result.malignancy),
-        "spacing": None if volume is None else " x ".join(f"{s:.2f}" for s in volume.spacing_mm),
-    }
-
-
-def _slide(
-    result: PathologyResult, shown: Mapping[str, tuple[Array, Array]], maps: Mapping[str, Heatmap]
-) -> dict[str, Any]:
-    images: list[Any] = []
-    if result.slide_id in shown and len(result.origin_px):
-        picture, to_level0 = shown[result.slide_id]
-        found = pictures.slide_images(result, picture, to_level0)
-        images = [
-            (pictures.data_uri(found["slide"]), "The tissue that was analysed", "Tissue that was analysed", None),
-            (
-                pictures.data_uri(found["classes"]), "Each tile in the colour of its likeliest class",
-                "Likeliest class of each tile", None,
-            ),
-        ]  # fmt: skip
-        for heatmap in maps.values():
-            words = map_words(heatmap)
-            uri = pictures.data_uri(pictures.slide_overlay(picture, to_level0, heatmap))
-            images.append((uri, f"Heatmap {words.title} over the slide", "", words))
-    known = [i for i in range(len(CLASSES)) if np.isfinite(result.tile_probabilities[:, i]).any()]
-    counts = dict.fromkeys((CLASSES[i] for i in known), 0)
-    for row in result.tile_probabilities:
-        if np.isfinite(row).any():
-            counts[CLASSES[int(np.nanargmax(row))]] += 1
-    total = max(1, len(result.origin_px))
-    return {
-        "result": result,
-        "images": images,
-        "chart": probability_chart(result.probabilities, "Probabilities of the slide", "slide"),
-        "tiles": [
-            (CLASS_LABELS[n], "rgb({},{},{})".format(*CLASS_COLOURS[n]), c, percent(c / total) if c else "none")
-            for n, c in counts.items()
-        ],
-        "others": _others(result),
-        "shipped": any(p.model_id.split(" ")[0] == SLIDE_MODEL for p in result.provenance),
-        "quality": _quality(result),
-        "has_maps": bool(maps),
-    }
-
-
-def _others(result: PathologyResult) -> list[tuple[str, int, str]]:
-    """Classes of a model of others: name, tiles that it is the likeliest of, mean probability."""
-    table = result.other_probabilities
-    if table is None or not len(table):
-        return []
-    counts = np.bincount(table.argmax(axis=1), minlength=len(result.other_classes))
-    return [(n, int(c), percent(float(m))) for n, c, m in zip(result.other_classes, counts, table.mean(axis=0))]
-
-
-def _quality(result: PathologyResult) -> str:
-    """In words, of the tiles that were classified; empty where nobody judged them."""
-    if result.tile_quality is None or not len(result.tile_quality):
-        return ""
-    low = int((result.tile_quality < 0.5).sum())
-    return f"Sharpness and cleanness of its tiles: median {np.median(result.tile_quality):.2f} of 1, {low} below 0.5."
-
-
-def _provenance(*results: Any) -> list[Any]:
-    found: dict[str, Any] = {}
-    for result in results:
-        for provenance in () if result is None else result.provenance:
-            found.setdefault(provenance.weights_sha256, provenance)
-    return list(found.values())

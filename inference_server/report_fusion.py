@@ -1,6 +1,6 @@
 """The fused answer of a report: its charts, and in words what each part contributes and what is said without it.
 
-fusion_values()   FusionResult -> what the template shows
+fusion_values()   FusionResult -> what the templates show
 clinical_words()  the clinical fields as a reader reads them
 """
 
@@ -8,29 +8,33 @@ from __future__ import annotations
 
 from typing import Any, Optional, Union
 
-from shared_models.contract.colours import CLASS_LABELS
-from shared_models.contract.fusion_result import PART_LABELS, FusionResult, LeftOut
+from shared_models.contract.fusion_result import FusionResult, LeftOut
 from shared_models.contract.fusion_words import reliability_words, set_words
 from shared_models.contract.values import CLASSES, ClinicalFields
 
-from .report_charts import contribution_chart, field_chart, percent, probability_chart
+from .report_charts import answer_chart, contribution_chart, field_chart, percent, probability_chart
+from .report_words import _, class_words, part_words
 
-# The parts as they stand within a sentence.
-_NAMES = {name: label if label == "CT" else label.lower() for name, label in PART_LABELS.items()}
-_ARTICLES = {"radiology": "the ", "pathology": "the ", "clinical": "the "}
+
+def _with_article(part: str) -> str:
+    """A part as it stands within a sentence."""
+    whole = {"radiology": _("the CT"), "pathology": _("the slide"), "clinical": _("the clinical fields")}
+    return whole.get(part) or part_words(part, within=True)
 
 
 def clinical_words(fields: ClinicalFields) -> dict[str, Optional[str]]:
     """Field to its value in words, None where it is not known."""
-    units = {"age_years": " years"}
-    return {
-        name: None if value is None else f"{value:g}{units.get(name, '')}" if isinstance(value, (int, float)) else value
-        for name, value in vars(fields).items()
-    }
+    given = {name: f"{value:g}" for name, value in vars(fields).items() if isinstance(value, (int, float))}
+    if "age_years" in given:
+        given["age_years"] = _("%(age)s years") % {"age": given["age_years"]}
+    named = {
+        "female": _("female"), "male": _("male"), "never": _("never"), "former": _("former"), "current": _("current"),
+    }  # fmt: skip
+    return {name: None if value is None else given.get(name) or named[value] for name, value in vars(fields).items()}
 
 
 def fusion_values(fusion: FusionResult, clinical: Optional[ClinicalFields]) -> dict[str, Any]:
-    """Name to value, of those that the template's summary asks for."""
+    """Name to value, of those that the templates ask for."""
     assessed = {n: p for n, p in fusion.probabilities.items() if p is not None}
     best = max(assessed, key=lambda n: assessed[n]) if assessed else None
     given = {} if clinical is None else clinical_words(clinical)
@@ -40,17 +44,22 @@ def fusion_values(fusion: FusionResult, clinical: Optional[ClinicalFields]) -> d
     ]
     return {
         "result": fusion,
-        "headline": None if best is None else f"{CLASS_LABELS[best]}, {percent(assessed[best])}",
+        "headline": None if best is None else f"{class_words(best)}, {percent(assessed[best])}",
         "certainty": [words for words in (set_words(fusion), *reliability_words(fusion)) if words],
-        "chart": probability_chart(fusion.probabilities, "Fused probabilities", "fused"),
+        "missing": [part_words(name, within=True) for name in fusion.missing],
+        "answer_chart": answer_chart(fusion.probabilities, fusion.contributions),
+        "chart": probability_chart(fusion.probabilities, _("Fused probabilities"), "fused"),
         "contributions": contribution_chart(fusion.contributions),
         "fields": field_chart(fusion.field_contributions, given),
         "enlarged": longest[0] / longest[1] if longest[1] else 1.0,
         "fields_idle": bool(fusion.field_contributions) and "clinical" in fusion.missing,
         "left_out": _left_out(fusion),
-        "not_assessed": [CLASS_LABELS[n] for n, p in fusion.probabilities.items() if p is None],
+        "not_assessed": [class_words(n, within=True) for n, p in fusion.probabilities.items() if p is None],
         "mass": percent(fusion.not_assessed_mass),
-        "prior": [(CLASS_LABELS[n], percent(fusion.prior[n])) for n in CLASSES],
+        "weights": [(part_words(name), f"{weight:.2f}") for name, weight in fusion.weights.items()],
+        "prior": [(class_words(n), percent(fusion.prior[n])) for n in CLASSES],
+        "calibrated": bool(fusion.provenance) and all(p.calibrated for p in fusion.provenance),
+        "uncalibrated": list(dict.fromkeys(p.model_id for p in fusion.provenance if not p.calibrated)),
     }
 
 
@@ -59,17 +68,17 @@ def _left_out(fusion: FusionResult) -> Optional[dict[str, Any]]:
     if not fusion.leave_one_out:
         return None
     names = [c for c in CLASSES if fusion.probabilities[c] is not None]
-    rows: list[tuple[str, Union[FusionResult, LeftOut]]] = [("Nothing", fusion)]
-    rows += [(PART_LABELS[part], left) for part, left in fusion.leave_one_out.items()]
+    rows: list[tuple[str, Union[FusionResult, LeftOut]]] = [(_("Nothing"), fusion)]
+    rows += [(part_words(part), left) for part, left in fusion.leave_one_out.items()]
     return {
         "sentences": _sentences(fusion),
-        "classes": [CLASS_LABELS[name] for name in names],
+        "classes": [class_words(name) for name in names],
         "rows": [
             (
                 label,
                 [percent(left.probabilities[name]) for name in names],
                 percent(left.not_assessed_mass),
-                "No answer" if left.answer is None else CLASS_LABELS[left.answer],
+                _("No answer") if left.answer is None else class_words(left.answer),
             )
             for label, left in rows
         ],
@@ -80,18 +89,34 @@ def _sentences(fusion: FusionResult) -> list[str]:
     """One for each part without which the answer would be another, and one for all the rest."""
     words, same = [], []
     for part, left in fusion.leave_one_out.items():
-        name = _ARTICLES.get(part, "") + _NAMES[part]
+        name = _with_article(part)
         if left.answer == fusion.answer:
             same.append(name)
         elif left.answer is not None:
             share = percent(left.probabilities[left.answer])
-            words.append(f"Without {name} the answer would be {CLASS_LABELS[left.answer].lower()}, {share}.")
+            words.append(
+                _("Without %(part)s the answer would be %(answer)s, %(share)s.")
+                % {"part": name, "answer": class_words(left.answer, within=True), "share": share}
+            )
+        elif left.abstention is None:
+            words.append(_("Without %(part)s there would be no answer.") % {"part": name})
         else:
-            reason = "" if left.abstention is None else left.abstention.reason.rstrip(".")
-            words.append(f"Without {name} there would be no answer{reason and ': ' + reason[:1].lower() + reason[1:]}.")
-    if same:
-        no_answer = "there would still be no answer"
-        still = no_answer if fusion.answer is None else f"it would still be {CLASS_LABELS[fusion.answer].lower()}"
-        one = len(same) == 1
-        words.append(f"Without {same[0]} {still}." if one else f"Without one of these {still}: {', '.join(same)}.")
-    return words
+            reason = left.abstention.reason
+            words.append(
+                _("Without %(part)s there would be no answer: %(reason)s")
+                % {"part": name, "reason": f"{reason[:1].lower()}{reason[1:].rstrip('.')}."}
+            )
+    if not same:
+        return words
+    if fusion.answer is None:
+        one, many = (
+            _("Without %(parts)s there would still be no answer."),
+            _("Without one of these there would still be no answer: %(parts)s."),
+        )
+    else:
+        one, many = (
+            _("Without %(parts)s it would still be %(answer)s."),
+            _("Without one of these it would still be %(answer)s: %(parts)s."),
+        )
+    answer = "" if fusion.answer is None else class_words(fusion.answer, within=True)
+    return [*words, (one if len(same) == 1 else many) % {"parts": ", ".join(same), "answer": answer}]

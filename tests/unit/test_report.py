@@ -1,5 +1,6 @@
 """The report: one page that needs nothing else, says what is missing, and puts pictures where the voxels are."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -14,6 +15,7 @@ from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Heatmap, LabelVolume, Nodule, PathologyResult, RadiologyResult
 from shared_models.contract.values import CLASSES, ClinicalFields, CTVolume, SlideTiles
 from shared_models.fusion import fuse
+from shared_models.model_bundle import SLIDE_MODEL
 
 BY = Provenance("test <model>", "0" * 64, "test", True, "cpu", ("adenocarcinoma", "squamous_cell", "normal"))
 AFFINE = np.array([[0.8, 0, 0, -40], [0, 0.8, 0, -40], [0, 0, 2.0, 0], [0, 0, 0, 1]])
@@ -76,7 +78,7 @@ def test_nothing_is_asked_of_the_network_and_nothing_runs() -> None:
     assert not [t for t, _ in page.tags if t in ("script", "iframe", "link", "object", "form")]
     for _, attributes in page.tags:
         for name in ("src", "href"):
-            assert attributes.get(name, "data:").startswith("data:")
+            assert attributes.get(name, "data:").startswith(("data:", "#"))
         assert not any(name.startswith("on") for name in attributes)
     assert not re.search(r"url\((?!#)", text)
     assert any(a.get("http-equiv") == "Content-Security-Policy" for _, a in page.tags)
@@ -90,7 +92,7 @@ def test_hostile_words_stay_words() -> None:
 def test_every_picture_has_words_and_every_chart_a_title() -> None:
     page = Page(whole_page())
     images = [a for t, a in page.tags if t == "img"]
-    assert len(images) == 5 and all(a["alt"].strip() for a in images)
+    assert len(images) >= 5 and all(a["alt"].strip() for a in images)
     assert sum(t == "svg" for t, _ in page.tags) == sum(t == "title" for t, _ in page.tags) - 1
 
 
@@ -164,5 +166,7 @@ def test_a_slide_model_of_others_shows_its_own_classes_and_says_that_it_was_not_
     words = " ".join(Page(text).words)
     assert "lepidic" in words and "<b>solid</b>" in words and "not validated here" in words
     assert "LC25000 tiles of one laboratory" not in words and "1 below 0.5" in words
+    shipped = Provenance(f"{SLIDE_MODEL} 0.1.0", "0" * 64, "test", True, "cpu", BY.coverage)
+    known = dataclasses.replace(known, provenance=(shipped,))
     ours = " ".join(Page(render(CaseRecord("case", pathology=known, slide=shown))).words)
     assert "not validated here" not in ours
