@@ -12,7 +12,6 @@ series there is no interval over patients, so the box slices are resampled and t
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -29,9 +28,7 @@ from .evidence_cases import PART, Cases, Exclusion
 from .evidence_reading import Nodule, nodules
 from .evidence_strata import contact_class, density_class, diameter_mm, rating_class, size_class
 from .statistics import auroc, bootstrap_ci, brier, delong, ece_of_mass
-
-SERIES = Path("lung_pet_ct_dx_dicom")
-_MAX_XML = 1 << 20
+from .tumour_boxes import series_folders, tumour_of
 
 
 def measure(of: Callable[[Array], float], groups: Array) -> dict[str, Any]:
@@ -267,19 +264,6 @@ def evaluate_ct_malignancy(data_root: Path, split: str, models_root: Path) -> Op
     return {**result, "cases": cases}
 
 
-def tumour_boxes(folder: Path) -> dict[str, tuple[int, int, int, int]]:
-    """SOPInstanceUID to (first column, first row, last column, last row) of the Pascal VOC files below ``folder``."""
-    boxes = {}
-    for path in sorted(folder.rglob("*.xml")):
-        if path.stat().st_size > _MAX_XML:
-            continue
-        box = ElementTree.fromstring(path.read_bytes()).find("./object/bndbox")
-        if box is not None:
-            xmin, ymin, xmax, ymax = (round(float(box.findtext(n) or "nan")) for n in ("xmin", "ymin", "xmax", "ymax"))
-            boxes[path.stem] = (xmin, ymin, xmax, ymax)
-    return boxes
-
-
 def evaluate_ct_series(data_root: Path, split: str, models_root: Path) -> Optional[dict[str, Any]]:
     """Share of the box slices where the found mask meets the box, and pieces that meet no box; whole series.
 
@@ -289,23 +273,16 @@ def evaluate_ct_series(data_root: Path, split: str, models_root: Path) -> Option
 
     from .ct_reader import read_ct
 
-    folders = sorted({path.parent for path in (data_root / SERIES).glob("*/*.dcm")})
+    folders = series_folders(data_root)
     if not folders:
         return None
     models = CTModels.load(models_root)
-    hits, groups, false = [], [], []
+    hits, false = [], []
     for folder in folders:
         volume, _ = read_ct(folder)
-        analysis = analyse_ct(volume, models)
-        boxes = tumour_boxes(data_root / SERIES / "Annotation" / folder.name) or tumour_boxes(data_root / SERIES)
-        labels = analysis.mask.labels
-        truth = np.zeros(labels.shape, bool)
-        for uid, k in slice_of(folder, volume.ijk_to_lps).items():
-            if uid in boxes:
-                x0, y0, x1, y1 = boxes[uid]
-                truth[k, y0 : y1 + 1, x0 : x1 + 1] = True
-                hits.append(bool((labels[k] > 0)[y0 : y1 + 1, x0 : x1 + 1].any()))
-                groups.append(uid)
+        labels = analyse_ct(volume, models).mask.labels
+        truth = tumour_of(data_root, folder, volume)
+        hits += [bool((labels[k][truth[k]] > 0).any()) for k in np.flatnonzero(truth.any(axis=(1, 2)))]
         found = ndimage.find_objects(labels)
         false.append(sum(not (truth[w] & (labels[w] == n)).any() for n, w in enumerate(found, 1) if w is not None))
     if not hits:
@@ -313,21 +290,7 @@ def evaluate_ct_series(data_root: Path, split: str, models_root: Path) -> Option
     hit, wrong = np.array(hits, float), np.array(false, float)
     return {
         "n": len(folders), "box_slices": len(hits),
-        "box_hit": measure(lambda i: float(hit[i].mean()), np.array(groups)),
+        "box_hit": measure(lambda i: float(hit[i].mean()), np.arange(len(hit))),
         "false_positives": measure(lambda i: float(wrong[i].mean()), np.arange(len(wrong))),
         "note": "box_hit is resampled over slices of the series; false positives are per series",
     }  # fmt: skip
-
-
-def slice_of(folder: Path, ijk_to_lps: Array) -> dict[str, int]:
-    """SOPInstanceUID to slice index, by position, of the DICOM files in ``folder``."""
-    import pydicom
-
-    from .geometry import lps_to_index
-
-    found = {}
-    for path in sorted(folder.rglob("*.dcm")):
-        tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID", "ImagePositionPatient"])
-        position = [float(v) for v in tags.ImagePositionPatient]
-        found[str(tags.SOPInstanceUID)] = int(round(float(lps_to_index(ijk_to_lps, position)[2])))
-    return found

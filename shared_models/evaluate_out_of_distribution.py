@@ -99,21 +99,16 @@ def _nodules(data_root: Path, split: str, models_root: Path, counts: Any, seed: 
 
 def _hilum(data_root: Path, network: Any, count: int, seed: int) -> dict[str, list[Any]]:
     from .ct_reader import read_ct
-    from .evaluate_ct import SERIES, slice_of, tumour_boxes
     from .phantom import thorax
     from .shift_foreign import vessels
+    from .tumour_boxes import series_folders, tumour_of
 
     drawn = thorax(seed)
     found = {"vessels of the hilum, drawn thorax (SYNTHETIC)":
              vessels(drawn.volume, network, "drawn", count // 2, seed, drawn.truth.labels > 0)}  # fmt: skip
-    for folder in sorted({path.parent for path in (data_root / SERIES).glob("*/*.dcm")}):
+    for folder in series_folders(data_root):
         volume, _ = read_ct(folder)
-        boxes = tumour_boxes(data_root / SERIES / "Annotation" / folder.name) or tumour_boxes(data_root / SERIES)
-        tumour = np.zeros(volume.voxels.shape, bool)
-        for uid, k in slice_of(folder, volume.ijk_to_lps).items():
-            if uid in boxes:
-                x0, y0, x1, y1 = boxes[uid]
-                tumour[k, y0 : y1 + 1, x0 : x1 + 1] = True
+        tumour = tumour_of(data_root, folder, volume)
         found["vessels of the hilum, real series"] = vessels(volume, network, folder.name, count, seed, tumour)
     return found
 

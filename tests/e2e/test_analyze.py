@@ -133,7 +133,7 @@ def test_evaluate_on_the_real_data(real_data, tmp_path, capsys) -> None:
 def test_a_real_ct_and_a_composed_slide_go_through(real_data, tmp_path, capsys) -> None:
     from compose_slide import compose
 
-    from shared_models.evaluate_ct import SERIES, slice_of, tumour_boxes
+    from shared_models.tumour_boxes import SERIES, slice_of, tumour_boxes
 
     truth = compose(real_data, tmp_path / "composed.tif", ["adenocarcinoma", "normal"])
     ct, out = real_data / SERIES / "A0001", tmp_path / "out"
