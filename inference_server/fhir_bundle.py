@@ -55,7 +55,7 @@ def fhir_bundle(
     identified : the Patient also bears what the series says of it (id, name, birth date, sex), the ImagingStudy its
         date, accession number and descriptions. Off by default: without it nothing of the series but UIDs and the
         numbers of series and images goes into the Bundle
-    created : now, unless given; without a time zone it is local time
+    created : now, unless given; without a time zone it is local time. The Bundle says it in UTC
 
     Raises
     ------
@@ -66,7 +66,7 @@ def fhir_bundle(
         raise InvalidInput("Who the patient is stands in the DICOM series only.", "Give the CT's DICOM folder too.")
     if series is not None:
         series.check(record)
-    moment = (created or datetime.datetime.now()).astimezone().isoformat(timespec="seconds")
+    moment = (created or datetime.datetime.now()).astimezone(datetime.timezone.utc).isoformat(timespec="seconds")
     entries = Entries(record.case_id, record.synthetic)
     entries.add("Patient", _patient(record, series if identified else None))
     results = (record.radiology, record.pathology, record.fusion)

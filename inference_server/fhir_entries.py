@@ -15,12 +15,15 @@ from .fhir_codes import CODED, Json, coded
 
 # Ids follow from it, the case and what the resource is, so that a case sent again replaces itself.
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "LungXAI FHIR")
+# FHIR's strings know four kinds of white space.
+_RARE_SPACE = re.compile(r"[^\S \t\r\n]")
 _NO_TEXT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def clean(text: str) -> str:
-    """``text`` without characters that XML has no place for; "?" where nothing remains."""
-    return _NO_TEXT.sub("", text) if _NO_TEXT.sub("", text).strip() else "?"
+    """``text`` without characters that XML has no place for, rare white space as spaces; "?" where nothing remains."""
+    kept = _RARE_SPACE.sub(" ", _NO_TEXT.sub("", text))
+    return kept if kept.strip() else "?"
 
 
 def notes(texts: Iterable[str]) -> Json:

@@ -132,8 +132,11 @@ def _sop_class(uid: str) -> Json:
 
 def _number(dataset: Any, keyword: str) -> Json:
     """``{"number": n}``, where the header has one that FHIR can hold."""
-    value = dataset.get(keyword)
-    return {"number": int(value)} if value is not None and 0 <= int(value) < 1 << 31 else {}
+    try:
+        value = int(dataset.get(keyword))
+    except (TypeError, ValueError):
+        return {}
+    return {"number": value} if 0 <= value < 1 << 31 else {}
 
 
 def _described(dataset: Any, keyword: str) -> Json:

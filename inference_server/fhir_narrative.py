@@ -56,7 +56,11 @@ def _first(record: CaseRecord) -> list[ElementTree.Element]:
 
 
 def conclusion(record: CaseRecord) -> str:
-    """What is said together, or why nothing is."""
+    """What is said together, or why nothing is, and of what kind it is."""
+    return clean(f"{RESEARCH} {_SYNTHETIC + ' ' if record.synthetic else ''}{_together(record)}")
+
+
+def _together(record: CaseRecord) -> str:
     fusion = record.fusion
     if fusion is None:
         words = "CT, slide and clinical fields were not fused."
@@ -69,7 +73,7 @@ def conclusion(record: CaseRecord) -> str:
     missing = [name for name in CLASSES if fusion is not None and fusion.probabilities[name] is None]
     if missing:
         words += f" Not assessed: {', '.join(CLASS_LABELS[name].lower() for name in missing)}."
-    return clean(f"{RESEARCH} {_SYNTHETIC + ' ' if record.synthetic else ''}{words.strip()}")
+    return words.strip()
 
 
 def patient_text(record: CaseRecord, name: str = "") -> Json:
@@ -79,7 +83,7 @@ def patient_text(record: CaseRecord, name: str = "") -> Json:
 
 def report_text(record: CaseRecord) -> Json:
     """The report in short."""
-    parts = [*_first(record), _words("h2", f"Case {record.case_id}"), _words("p", conclusion(record))]
+    parts = [*_first(record), _words("h2", f"Case {record.case_id}"), _words("p", _together(record))]
     columns: list[tuple[str, Optional[Probabilities]]] = [
         ("Together", None if record.fusion is None else record.fusion.probabilities),
         (PART_LABELS["radiology"], None if record.radiology is None else record.radiology.probabilities),
@@ -119,7 +123,7 @@ def _slide(record: CaseRecord) -> list[ElementTree.Element]:
     result = record.pathology
     if result is None:
         return [_words("p", "No slide was analysed.")]
-    rows = [[CLASS_LABELS[name], percent(share)] for name, share in area_fractions(result).items()]
+    rows = [[CLASS_LABELS[name], percent(share) if share else "none"] for name, share in area_fractions(result).items()]
     words = _words("p", f"Slide {result.slide_id}: {len(result.origin_px)} tiles.")
     return [words, _table("Share of the slide's tiles", ["Likeliest class", "Share"], rows)] if rows else [words]
 

@@ -5,36 +5,29 @@ add_ct()   puts them among the entries; the kinds of those that stand by themsel
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 from shared_models.contract.results import Nodule, RadiologyResult
 
 from .case_record import CaseRecord
 from .dicom_codes import FOUND, FOUND_VALUES, MALIGNANCY, NODULES_FOUND, RELIABILITY
-from .fhir_codes import (
-    CODED,
-    Json,
-    absent,
-    component,
-    concept,
-    local,
-    naming,
-    probability,
-    quantity,
-)
+from .fhir_codes import CODED, Json, absent, component, concept, local, naming, probability, quantity
 from .fhir_entries import Entries, clean, notes
 from .fhir_imaging import add_selection, add_study
 from .fhir_observations import class_components, observation, said
 
+if TYPE_CHECKING:
+    from .dicom_source import SourceSeries
+
 _SITES = {"left": "left", "right": "right", None: "lung"}
 
 
-def add_ct(entries: Entries, record: CaseRecord, series: Optional[Any], identified: bool) -> list[str]:
+def add_ct(entries: Entries, record: CaseRecord, series: Optional[SourceSeries], identified: bool) -> list[str]:
     """The CT's Observations, its ImagingStudy, and what each nodule lies on.
 
     Parameters
     ----------
-    series : SourceSeries of the CT, where it is at hand
+    series : of the CT, where it is at hand
     identified : the study says what the series says of it
     """
     result, kind = record.radiology, "Observation/ct"
@@ -52,26 +45,26 @@ def add_ct(entries: Entries, record: CaseRecord, series: Optional[Any], identifi
     parts = [component(local(NODULES_FOUND.value), {"valueInteger": len(result.nodules)})]
     if result.reliability is not None:
         parts.append(component(local(RELIABILITY.value), quantity(float(result.reliability), "1")))
-    words = notes([*said(result.abstention), *result.notes])
+    told = notes([*said(result.abstention), *result.notes])
+    words = "No model assessed it." if result.nodules else "No nodule was outlined."
+    value = _malignancy(result.malignancy, result, words)
     site = {"bodySite": concept(CODED["lung"])}
     whole = observation(
-        entries, "imaging", local(MALIGNANCY.value), _malignancy(result), component=parts, hasMember=nodules,
-        derivedFrom=[study], **site, **words,
+        entries, "imaging", local(MALIGNANCY.value), value, component=parts, hasMember=nodules, derivedFrom=[study],
+        **site, **told,
     )  # fmt: skip
     entries.add(kind, whole)
-    classes = class_components(result.probabilities, result.provenance, result.abstention)
-    whole = observation(
-        entries, "imaging", local("ct-classes"), {}, component=classes, derivedFrom=[study], **site
-    )  # fmt: skip
+    classes = class_components(result.probabilities, result.provenance)
+    whole = observation(entries, "imaging", local("ct-classes"), {}, component=classes, derivedFrom=[study], **site)
     entries.add("Observation/ct/classes", whole)
     return [kind, "Observation/ct/classes"]
 
 
-def _malignancy(result: RadiologyResult) -> Json:
-    if result.abstention is not None:
-        return absent("unknown", clean(result.abstention.reason))
-    words = "No model assessed it." if result.nodules else "No nodule was outlined."
-    return probability(result.malignancy, "not-performed", words)
+def _malignancy(value: Optional[float], result: RadiologyResult, words: str) -> Json:
+    """Where there is no value: who looked and gave no answer, or in ``words`` why nobody looked."""
+    if result.abstention is None:
+        return probability(value, "not-performed", words)
+    return probability(value, "unknown", clean(result.abstention.reason))
 
 
 def _nodule(entries: Entries, nodule: Nodule, result: RadiologyResult, source: Json) -> Json:
@@ -80,10 +73,7 @@ def _nodule(entries: Entries, nodule: Nodule, result: RadiologyResult, source: J
         component(concept(CODED["short_axis"]), quantity(float(nodule.short_axis_mm), "mm")),
         component(concept(CODED["volume"]), quantity(float(nodule.volume_mm3), "mm3", "mm\u00b3")),
         component(concept(CODED["mean_hu"]), quantity(float(nodule.mean_hu), "[hnsf'U]", "HU")),
-        component(
-            local(MALIGNANCY.value),
-            probability(nodule.malignancy, "not-performed", "No model assessed this nodule."),
-        ),
+        component(local(MALIGNANCY.value), _malignancy(nodule.malignancy, result, "No model assessed this nodule.")),
         component(local(FOUND.value), {"valueCodeableConcept": local(FOUND_VALUES[nodule.found_by].value)}),
     ]
     parts += [
@@ -91,7 +81,7 @@ def _nodule(entries: Entries, nodule: Nodule, result: RadiologyResult, source: J
         for axis, value in zip("xyz", nodule.centre_lps_mm)
     ]
     if any(value is not None for value in nodule.subtype.values()):
-        parts += class_components(nodule.subtype, result.provenance, result.abstention)
+        parts += class_components(nodule.subtype, result.provenance)
     # The axes are of the axial slice where the nodule is largest, as radiologists measure it.
     return observation(
         entries, "imaging", concept(CODED["nodule"], text=f"Nodule {nodule.label}"), {},

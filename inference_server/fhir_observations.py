@@ -55,18 +55,17 @@ def said(abstention: Optional[Abstention]) -> list[str]:
     return [f"No answer: {abstention.reason} What would help: {abstention.what_would_help}"]
 
 
-def class_components(
-    probabilities: Probabilities, made_by: Iterable[Provenance], abstention: Optional[Abstention]
-) -> list[Json]:
-    """One for each of CLASSES. A class that no model knows is "unsupported", never 0."""
+def class_components(values: Probabilities, made_by: Iterable[Provenance]) -> list[Json]:
+    """One for each of CLASSES; ``values`` 0 to 1. A class that no model knows is "unsupported", never 0."""
     known = {name for provenance in made_by for name in provenance.coverage}
+    words = {
+        "unknown": "Not assessed: there is no answer.",
+        "unsupported": "Not assessed: no model that took part learned this class from real data.",
+    }
     parts = []
     for name in CLASSES:
-        if abstention is not None and name in known:
-            reason, words = "unknown", "Not assessed: there is no answer."
-        else:
-            reason, words = "unsupported", "Not assessed: no model that took part learned this class from real data."
-        parts.append(component(class_concept(name), probability(probabilities[name], reason, words)))
+        reason = "unknown" if name in known else "unsupported"
+        parts.append(component(class_concept(name), probability(values.get(name), reason, words[reason])))
     return parts
 
 
@@ -80,7 +79,7 @@ def add_fusion(entries: Entries, record: CaseRecord, members: list[str]) -> list
         value = {"valueCodeableConcept": class_concept(fusion.answer)}
     else:
         value = absent("unknown", "No answer." if fusion.abstention is None else clean(fusion.abstention.reason))
-    parts = class_components(fusion.probabilities, fusion.provenance, fusion.abstention)
+    parts = class_components(fusion.probabilities, fusion.provenance)
     for name, part in zip(CLASSES, parts):
         if name in fusion.conformal_set:
             part["interpretation"] = [local("in-conformal-set")]
@@ -118,7 +117,7 @@ def add_slide(entries: Entries, result: Optional[PathologyResult]) -> list[str]:
         entries.add(kind, observation(entries, "laboratory", local("slide-classes"), nothing))
         return [kind]
     of_slide = {"specimen": _specimen(entries, result)}
-    parts = class_components(result.probabilities, result.provenance, result.abstention)
+    parts = class_components(result.probabilities, result.provenance)
     parts.append(component(local("pixel-size"), quantity(float(result.mpp), "um", "\u00b5m")))
     parts.append(component(local("tile-count"), {"valueInteger": len(result.origin_px)}))
     if result.tile_quality is not None and len(result.tile_quality):
@@ -129,22 +128,26 @@ def add_slide(entries: Entries, result: Optional[PathologyResult]) -> list[str]:
     words = notes([*said(result.abstention), *result.notes])
     code = local("slide-classes")
     entries.add(kind, observation(entries, "laboratory", code, value, component=parts, **of_slide, **words))
-    areas = _areas(result)
+    areas = class_components(area_fractions(result), result.provenance)
     whole = observation(entries, "laboratory", local("slide-areas"), {}, component=areas, **of_slide)
     entries.add("Observation/slide/areas", whole)
     kinds = [kind, "Observation/slide/areas"]
-    if result.other_probabilities is not None and len(result.other_probabilities):
-        means = result.other_probabilities.mean(axis=0)
-        parts = [
-            component(concept(text=clean(name)), quantity(float(mean), "1"))
-            for name, mean in zip(result.other_classes, means)
-        ]
-        code = concept(text="Mean probability of the classes of the slide's own model")
-        entries.add(
-            "Observation/slide/others", observation(entries, "laboratory", code, {}, component=parts, **of_slide)
-        )
+    others = _others(result)
+    if others:
+        code = concept(text="Mean probability over the tiles, classes of the slide's own model")
+        whole = observation(entries, "laboratory", code, {}, component=others, **of_slide)
+        entries.add("Observation/slide/others", whole)
         kinds.append("Observation/slide/others")
     return kinds
+
+
+def _others(result: PathologyResult) -> list[Json]:
+    """Of a model of somebody else, whose classes have no codes here."""
+    table = result.other_probabilities
+    if table is None or not len(table):
+        return []
+    means = table.mean(axis=0)
+    return [component(concept(text=clean(n)), quantity(float(m), "1")) for n, m in zip(result.other_classes, means)]
 
 
 def _likeliest(probabilities: Mapping[str, Optional[float]], abstention: Optional[Abstention]) -> Json:
@@ -155,15 +158,6 @@ def _likeliest(probabilities: Mapping[str, Optional[float]], abstention: Optiona
     if not assessed:
         return absent("unsupported", "No class of the suite was assessed.")
     return {"valueCodeableConcept": class_concept(max(assessed, key=assessed.__getitem__))}
-
-
-def _areas(result: PathologyResult) -> list[Json]:
-    fractions = area_fractions(result)
-    if not len(result.origin_px):
-        missing = ("not-performed", "No tile was analysed.")
-    else:
-        missing = ("unsupported", "Not assessed: the slide's model did not learn this class from real data.")
-    return [component(class_concept(name), probability(fractions.get(name), *missing)) for name in CLASSES]
 
 
 def _specimen(entries: Entries, result: PathologyResult) -> Json:

@@ -9,7 +9,7 @@ faults()           all of them; empty for a valid Bundle
 
 import json
 import lzma
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -26,7 +26,7 @@ def _definitions() -> dict[str, Any]:
     return json.loads(lzma.decompress(_SCHEMA.read_bytes()))["definitions"]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _validator(kind: str) -> jsonschema.Draft6Validator:
     # Of one resource: the schema of a whole Bundle would try each entry as each of 146 resources.
     return jsonschema.Draft6Validator({"$ref": f"#/definitions/{kind}", "definitions": _definitions()})
@@ -40,7 +40,9 @@ def schema_faults(bundle: dict) -> list[str]:
         if kind not in _definitions():
             found.append(f"{kind} is no resource")
             continue
-        found += [f"{kind} {fault.json_path}: {fault.message[:200]}" for fault in _validator(kind).iter_errors(resource)]
+        found += [
+            f"{kind} {fault.json_path}: {fault.message[:200]}" for fault in _validator(kind).iter_errors(resource)
+        ]
     return found
 
 
