@@ -158,7 +158,7 @@ def guidelines_of(nodule: Nodule, kind: Optional[str], count: int, clinical: Opt
     notes = _by_volume(kinds, lambda one, mm3: chance("high", one, mm3), nodule.volume_mm3)
     scenes.append(_scene(fleischner.GUIDELINE, _("found by chance"), branches, notes))
     premises = ((lung_rads.GUIDELINE, screening_premise), (fleischner.GUIDELINE, chance_premise))
-    return Guidelines(mean_mm, tuple(scenes), premises, tuple(assumed), _short(scenes))
+    return Guidelines(mean_mm, tuple(scenes), premises, tuple(assumed), _short(scenes, kind is not None))
 
 
 def _screening(clinical: Optional[ClinicalFields]) -> tuple[dict[str, Any], str]:
@@ -258,7 +258,7 @@ def _by_volume(
         "mm3": f"{volume_mm3:.0f}", "answer": _joined(others)},)  # fmt: skip
 
 
-def _short(scenes: Sequence[Scene]) -> str:
+def _short(scenes: Sequence[Scene], kind_known: bool) -> str:
     """Both guidelines in one line, for the first page."""
     rads = [s for s in scenes if s.guideline == lung_rads.GUIDELINE and any(branch.possible for branch in s.branches)]
     applies = [b for b in scenes[-1].branches if b.applies]
@@ -270,6 +270,8 @@ def _short(scenes: Sequence[Scene]) -> str:
         chance = _("Fleischner not applicable")
     elif len({branch.answer for branch in scenes[-1].branches}) == 1:
         chance = _("if by chance, Fleischner: %(step)s") % {"step": applies[0].answer}
+    elif len({branch.answer for branch in scenes[-1].branches}) == 2 and kind_known:
+        chance = _("if by chance, Fleischner by risk: see the CT in detail")
     else:
-        chance = _("if by chance, Fleischner by risk and type: see the CT in detail")
+        chance = _("if by chance, Fleischner by type and risk: see the CT in detail")
     return f"{said}; {chance}"

@@ -121,8 +121,8 @@ def _annotated(picture: Array, volume: CTVolume, width_mm: float) -> Array:
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.fromarray(picture)
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(16)
     w, h = image.size
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(_letter_px(w))
     at = _letters(volume.ijk_to_lps)
     for text, place, anchor in (
         (at["left"], (5, h // 2), "lm"), (at["right"], (w - 5, h // 2), "rm"),
@@ -130,17 +130,25 @@ def _annotated(picture: Array, volume: CTVolume, width_mm: float) -> Array:
     ):  # fmt: skip
         draw.text(place, text, fill="white", font=font, anchor=anchor, stroke_width=2, stroke_fill="black")
     bar_mm = 10 if width_mm < 150 else 50
-    _draw_bar(draw, h, round(bar_mm / width_mm * w), f"{bar_mm} mm", "white", "black")
+    _draw_bar(draw, image.size, round(bar_mm / width_mm * w), f"{bar_mm} mm", "white", "black")
     return np.asarray(image)
 
 
-def _draw_bar(draw: Any, height: int, length: int, words: str, ink: str, edge: str) -> None:
-    """A scale bar of ``length`` pixels at the lower left."""
+def _letter_px(width: int) -> int:
+    """Height of letters that can still be read where the picture is printed 4 cm wide."""
+    return max(14, round(width / 17))
+
+
+def _draw_bar(draw: Any, size: tuple[int, int], length: int, words: str, ink: str, edge: str) -> None:
+    """A scale bar of ``length`` pixels at the lower left of a picture of ``size``, (width, height)."""
     from PIL import ImageFont
 
-    font = ImageFont.load_default(16)
-    draw.rectangle((12, height - 15, 12 + length, height - 11), fill=ink, outline=edge)
-    draw.text((12, height - 18), words, fill=ink, font=font, anchor="ls", stroke_width=2, stroke_fill=edge)
+    letter = _letter_px(size[0])
+    thick, away = max(4, letter // 5), letter // 2 + 2
+    low = size[1] - away
+    draw.rectangle((away, low - thick, away + length, low), fill=ink, outline=edge)
+    place, font = (away, low - thick - letter // 5), ImageFont.load_default(letter)
+    draw.text(place, words, fill=ink, font=font, anchor="ls", stroke_width=2, stroke_fill=edge)
 
 
 def with_bar(picture: Array, um_per_px: float) -> Array:
@@ -159,7 +167,7 @@ def with_bar(picture: Array, um_per_px: float) -> Array:
     bar_um = max(step * power for step in (1, 2, 5) if step * power <= wanted)
     image = Image.fromarray(picture)
     words = f"{bar_um / 1000:g} mm" if bar_um >= 1000 else f"{bar_um:g} µm"
-    _draw_bar(ImageDraw.Draw(image), picture.shape[0], round(bar_um / um_per_px), words, "black", "white")
+    _draw_bar(ImageDraw.Draw(image), image.size, round(bar_um / um_per_px), words, "black", "white")
     return np.asarray(image)
 
 

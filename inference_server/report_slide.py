@@ -156,8 +156,9 @@ def _quality(result: PathologyResult, slide: Optional[StoredSlide]) -> list[str]
     if slide is not None:
         out = slide.count - len(result.origin_px)
         said.append(ngettext("%(n)s tile that was sent was not classified.",
-                             "%(n)s tiles that were sent were not classified.", out) % {"n": out} + " " + _(
-            "What the reader of the slide left out before, as background or blurred, is not kept."))  # fmt: skip
+                             "%(n)s tiles that were sent were not classified.", out) % {"n": out}
+                    if out else _("Every tile that was sent was classified."))  # fmt: skip
+        said[-1] += " " + _("What the reader of the slide left out before, as background or blurred, is not kept.")
     if like is not None and len(like):
         said.append(_("%(n)s of %(all)s tiles look unlike what the model learned from and do not count; reliability of "
                       "the slide %(mean)s of 1.") % {

@@ -37,7 +37,7 @@ HEADS = {
     "ct_malignancy": "lung_nodule_malignancy", "he_tiles": "lung_he_lite0", "clinical": "lung_clinical_subtype",
 }  # fmt: skip
 BARS = 6
-_RESAMPLES, _SEED = 1000, 0
+RESAMPLES, _SEED = 2000, 0
 _GRID = np.linspace(-7, 7, 57)  # log odds that the curve is kept at
 
 
@@ -103,14 +103,14 @@ class Calibration:
         )
 
 
-def _curve(cases: Cases) -> list[tuple[float, float, float]]:
+def _curve(cases: Cases, resamples: int) -> list[tuple[float, float, float]]:
     """Of the second of two classes."""
     odds = np.clip(cases.probabilities[:, 1], 1e-6, 1 - 1e-6)
     odds = np.log(odds) - np.log1p(-odds)
     names, place = np.unique(cases.groups, return_inverse=True)
     members = [np.flatnonzero(place == k) for k in range(len(names))]
     random, found = np.random.default_rng(_SEED), []
-    while len(found) < _RESAMPLES:
+    while len(found) < resamples:
         chosen = np.concatenate([members[k] for k in random.integers(len(names), size=len(names))])
         if 0 < cases.labels[chosen].sum() < len(chosen):
             found.append(Platt.fit(odds[chosen], cases.labels[chosen]).apply(_GRID))
@@ -118,8 +118,16 @@ def _curve(cases: Cases) -> list[tuple[float, float, float]]:
     return list(zip(sigmoid(_GRID).tolist(), low.tolist(), high.tolist()))
 
 
-def record(tuning: Cases, test: Cases, weights_sha256: str, bars: int = BARS) -> Calibration:
-    """Bars and curve of ``tuning``, error of ``test``."""
+def record(
+    tuning: Cases, test: Cases, weights_sha256: str, commit: str, bars: int = BARS, resamples: int = RESAMPLES
+) -> Calibration:
+    """Bars and curve of ``tuning``, error of ``test``.
+
+    Parameters
+    ----------
+    weights_sha256 : of the model; commit : of the code
+    resamples : of the groups, for the curve and the error's interval
+    """
     p, labels, groups = test.probabilities, test.labels, test.groups
     two = len(tuning.classes) == 2
     columns = [1] if two else range(len(tuning.classes))
@@ -127,14 +135,14 @@ def record(tuning: Cases, test: Cases, weights_sha256: str, bars: int = BARS) ->
     def error(index: Array) -> float:
         return ece(labels[index], p[index])
 
-    low, high = bootstrap_ci(error, groups)
-    mean, least, most = ece_by_chance(p)
+    low, high = bootstrap_ci(error, groups, resamples)
+    mean, least, most = ece_by_chance(p, draws=resamples)
     return Calibration(
         tuning.unit, tuning.grouped_by, tuning.split, len(tuning), len(set(tuning.groups.tolist())),
         {tuning.classes[c]: reliability(tuning.labels == c, tuning.probabilities[:, c], bars) for c in columns},
-        {tuning.classes[1]: _curve(tuning)} if two else {},
+        {tuning.classes[1]: _curve(tuning, resamples)} if two else {},
         len(test), len(set(groups.tolist())), error(np.arange(len(test))), (low, high), (mean, least, most),
-        tuple(tuning.notes), weights_sha256, git_commit(),
+        tuple(tuning.notes), weights_sha256, commit,
     )  # fmt: skip
 
 
@@ -149,7 +157,7 @@ def read(folder: Path, weights_sha256: str) -> Optional[Calibration]:
             **{name: held[name] for name in Calibration.__dataclass_fields__ if name not in ("bars", "notes")},
             bars=bars, notes=tuple(held["notes"]),
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return found if found.weights_sha256 == weights_sha256 else None
 
@@ -160,6 +168,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=MODELS_ROOT)
     parser.add_argument("--head", action="append", choices=list(HEADS), help="only this one; may be repeated")
     given = parser.parse_args()
+    commit = git_commit()  # before the first file is written
     for head in given.head or HEADS:
         module, function = CASES[head].split(":")
         cases = getattr(importlib.import_module(f".{module}", __package__), function)
@@ -168,7 +177,7 @@ def main() -> None:
             print(f"{head}: no data.")
             continue
         path = given.models / HEADS[head] / FILE
-        found = record(tuning, test, Bundle.load(path.parents[1]).weights_sha256)
+        found = record(tuning, test, Bundle.load(path.parents[1]).weights_sha256, commit)
         command = "python -m shared_models.calibration_record --data ../shared/data"
         part = path.with_name(path.name + ".part")
         part.write_text(json.dumps({**asdict(found), "command": command}, indent=1) + "\n")
