@@ -48,7 +48,7 @@ ARTIFICIAL_INTELLIGENCE = codes.DCM.ArtificialIntelligence
 COMMENT = codes.DCM.Comment
 DEVICE = codes.DCM.Device
 CHEST_CT = Code("24627-2", "LN", "CT Chest")
-REPORT = Code("18748-4", "LN", "Diagnostic imaging report")
+REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
 ENGLISH = Code("en", "RFC5646", "English")
 # Of UMLS, as TID 1500 names the container of what is said of the whole report.
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
