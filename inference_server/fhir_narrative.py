@@ -22,6 +22,7 @@ from .fhir_codes import Json
 from .fhir_entries import clean
 from .fhir_observations import area_fractions
 from .report_charts import percent
+from .report_fusion import clinical_words
 
 RESEARCH = "Research use only. Not a medical device, not a diagnosis."
 _SYNTHETIC = "SYNTHETIC CASE: drawn or composed by a program, no patient."
@@ -36,7 +37,7 @@ def narrative(parts: Sequence[ElementTree.Element]) -> Json:
 
 def _words(tag: str, text: str) -> ElementTree.Element:
     element = ElementTree.Element(tag)
-    element.text = clean(text)
+    element.text = clean(text) if text else None
     return element
 
 
@@ -93,13 +94,17 @@ def report_text(record: CaseRecord) -> Json:
     if columns:
         head = ["Class", *(label for label, _ in columns)]
         rows = [[CLASS_LABELS[c], *(percent(values[c]) for _, values in columns if values)] for c in CLASSES]
+        if record.fusion is not None and record.fusion.not_assessed_mass:
+            share = percent(record.fusion.not_assessed_mass)
+            rows.append(["Left to the classes not assessed", share, *("" for _ in columns[1:])])
         parts.append(_table("Probability of each class", head, rows))
     parts += _ct(record) + _slide(record)
     parts.append(_table("Clinical fields", ["Field", "Value"], _clinical(record.clinical or ClinicalFields())))
     for note in record.notes:
-        by = " ".join(word for word in (note.created, note.author) if word)
-        parts += [_words("h3", f"Board's note {by}".rstrip())]
-        parts += [_words("p", text) for text in (note.decision, note.text) if text.strip()]
+        when = f"{note.created[:16].replace('T', ' ')} UTC" if note.created else ""
+        parts.append(_words("h3", " ".join(word for word in ("Board's note", when, note.author) if word)))
+        lines = [note.decision, *note.text.splitlines()]
+        parts += [_words("p", line) for line in lines if line.strip()]
     return narrative(parts)
 
 
@@ -129,7 +134,4 @@ def _slide(record: CaseRecord) -> list[ElementTree.Element]:
 
 
 def _clinical(fields: ClinicalFields) -> list[list[str]]:
-    return [
-        [PART_LABELS[name], "not known" if value is None else f"{value:g}" if not isinstance(value, str) else value]
-        for name, value in vars(fields).items()
-    ]
+    return [[PART_LABELS[name], words or "not known"] for name, words in clinical_words(fields).items()]

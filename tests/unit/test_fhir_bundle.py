@@ -182,6 +182,8 @@ def test_the_fused_answer_is_the_records() -> None:
     for name, weight in record.fusion.weights.items():
         assert amount(component(fused, f"weight-{name}")) == (weight, "1")
     assert record.fusion.agreement in [one["text"] for one in fused["note"]]
+    div = resources(bundle_of("both"), "DiagnosticReport")[0]["text"]["div"]
+    assert "<td>Left to the classes not assessed</td><td>10 %</td>" in div and "67 years" in div and ">?<" not in div
     likely = [codes(p["code"])[0] for p in fused["component"] if "interpretation" in p]
     assert sorted(likely) == sorted(morphology.get(n, "17621005") for n in record.fusion.conformal_set)
 
