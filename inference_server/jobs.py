@@ -123,8 +123,8 @@ class JobBoard:
         return [_ended(row) if row["state"] in _ENDED else self.get(row["job_id"]) for row in rows]
 
     def unfinished(self) -> list[JobProgress]:
-        """The newest job of each kind of each case, unless it is done: what a list of cases has to say of them."""
-        newest = "state != 'done' AND seq IN (SELECT max(seq) FROM jobs GROUP BY case_id, kind)"
+        """Those that run, and the newest of each kind of each case unless it is done: what a list of cases says."""
+        newest = "state != 'done' AND seq IN (SELECT max(seq) FROM jobs GROUP BY case_id, kind) OR state = 'running'"
         found = []
         for row in self._cases.jobs(newest):
             try:
