@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import datetime
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -439,3 +440,17 @@ def test_nothing_but_the_tests_needs_a_fhir_library() -> None:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
             assert not [n for n in names if n.split(".")[0] in ("fhir", "pydantic", "jsonschema")], path.name
+
+
+def test_the_documentation_names_the_systems_and_its_transaction_is_valid() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "standards.md").read_text()
+    used = set()
+    for name in MAKERS:
+        used |= set(re.findall(r"urn:oid:2\.25\.\d+", json.dumps(bundle_of(name))))
+    assert len(used) == 8 and not [system for system in used if f"`{system}`" not in text]
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    lines = example.splitlines()
+    assert lines[0].startswith("bundle = json.loads(")
+    held = {"bundle": bundle_of("fields_only")}
+    exec("\n".join(lines[1:]), held)
+    assert held["bundle"]["type"] == "transaction" and faults(held["bundle"]) == []

@@ -226,3 +226,17 @@ def test_uids_are_told_from_names(text, valid) -> None:
 @pytest.mark.parametrize("dicom, fhir", [("20200131", "2020-01-31"), ("20200231", ""), ("", ""), ("2020.01.31", "")])
 def test_dates_that_are_none_are_left_out(dicom, fhir) -> None:
     assert date_of(dicom) == fhir
+
+
+def test_a_real_series_is_valid_and_tells_nothing_either(real_data) -> None:
+    folder = real_data / "lung_pet_ct_dx_dicom" / "A0001"
+    if not folder.is_dir():
+        pytest.skip(f"the real series is not here: {folder}")
+    volume = read_ct(folder)[0]
+    read = SourceSeries.read(folder, volume.series_uid)
+    bundle = fhir_bundle(case(volume, synthetic=False), read, created=MOMENT)
+    assert faults(bundle) == []
+    text, header = json.dumps(bundle, ensure_ascii=False), read.datasets[0]
+    words = {str(header.get(keyword) or "") for keyword in TOLD if keyword != "PatientSex"} - {""}
+    assert words and not [word for word in words if f'"{word}"' in text]
+    assert "HTEST" not in text
