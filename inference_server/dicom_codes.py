@@ -16,6 +16,8 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from shared_models.contract.colours import CLASS_LABELS, METHOD_LABELS
+from shared_models.contract.fusion_result import MODALITIES as MODALITY_NAMES
+from shared_models.contract.fusion_result import PART_LABELS
 from shared_models.contract.results import CT_TARGETS, FOUND_BY
 
 SCHEME = "99LUNGXAI"
@@ -58,6 +60,9 @@ MALIGNANCY = own("malignancy", "Malignancy as LIDC-IDRI readers rate, probabilit
 PROBABILITIES = {name: own(f"p_{name}", f"Probability of {label.lower()}") for name, label in CLASS_LABELS.items()}
 RELIABILITY = own("reliability", "Likeness to the training data, 0 to 1")
 NODULES_FOUND = own("nodules", "Number of nodules outlined")
+NOT_ASSESSED_SHARE = own("na_share", "Probability left to the classes not assessed")
+EVIDENCE = own("evidence", "Evidence taken into account")
+MODALITIES = {name: own(f"by_{name}", PART_LABELS[name]) for name in MODALITY_NAMES}
 FOUND = own("found_by", "Found by")
 _FOUND_MEANINGS = {
     "search": "Search by the program",

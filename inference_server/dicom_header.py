@@ -5,6 +5,7 @@ described()     what a series is, in words
 stand_ins()     the source's images as highdicom needs them: geometry and identifiers, nobody's name
 completed()     the source's own patient and study modules, and references to its real images
 plain()         text that every character set of DICOM can hold
+scheme()        who is behind our own codes
 algorithm()     what made a result
 
 highdicom sees no patient: what a source's header holds may break the rules that it writes by (its log and errors would
@@ -23,7 +24,7 @@ from shared_models.contract.provenance import Provenance
 from shared_models.dicom_log import discreet
 from shared_models.phantom_dicom import new_uid
 
-from .dicom_codes import ARTIFICIAL_INTELLIGENCE
+from .dicom_codes import ARTIFICIAL_INTELLIGENCE, SCHEME, SCHEME_NAME, SCHEME_ORGANIZATION
 from .dicom_source import SourceSeries
 
 MANUFACTURER = "LungXAI"
@@ -90,6 +91,15 @@ def algorithm(provenance: Provenance) -> Any:
     )  # fmt: skip
 
 
+def scheme() -> Any:
+    """highdicom's item that says who is behind the codes of our own."""
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem
+
+    return CodingSchemeIdentificationItem(
+        SCHEME, name=SCHEME_NAME, version="1", responsible_organization=SCHEME_ORGANIZATION
+    )
+
+
 def stand_ins(series: SourceSeries) -> list[Any]:
     """One pydicom.Dataset per slice of the stack, in its order: a single-frame CT image without a patient.
 
@@ -97,7 +107,7 @@ def stand_ins(series: SourceSeries) -> list[Any]:
 
     Raises
     ------
-    InvalidInput : identifiers that DICOM does not allow.
+    InvalidInput : identifiers that DICOM does not allow, or that two images share.
     """
     from pydicom import Dataset
     from pydicom.uid import UID, CTImageStorage
@@ -106,6 +116,11 @@ def stand_ins(series: SourceSeries) -> list[Any]:
     if not all(UID(uid).is_valid for uid in uids):
         raise InvalidInput(
             "The CT's DICOM files have identifiers (UIDs) that DICOM does not allow.",
+            "Export the original series, or have the archive correct them.",
+        )
+    if len({uid for _, uid in series.instances}) < len(series.instances):
+        raise InvalidInput(
+            "Several images of the CT have the same identifier (SOP Instance UID), so no slice can be referred to.",
             "Export the original series, or have the archive correct them.",
         )
     matrix = series.stack_to_lps

@@ -17,7 +17,7 @@ from shared_models.contract.colours import METHOD_LABELS
 from shared_models.contract.results import Heatmap
 
 from .dicom_codes import EXPLAINED, MAP_METHODS, MAP_QUANTITIES, MEASUREMENT_METHOD, NO_UNIT, TARGETS, own
-from .dicom_header import RESEARCH, completed, decimals, described, maker, plain, stand_ins
+from .dicom_header import RESEARCH, completed, decimals, described, maker, plain, scheme, stand_ins
 from .dicom_source import SourceSeries
 
 SERIES_NUMBER = 9003
@@ -65,6 +65,7 @@ def parametric_map(
             PlanePositionSequence("PATIENT", decimals(*position + corner))
             for position in series.positions[k : k + len(values)]
         ],
+        coding_schemes=[scheme()],
         derivation=MAP_QUANTITIES[heatmap.method],
         **maker(),
     )

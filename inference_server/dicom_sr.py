@@ -3,9 +3,9 @@
 measurement_report()   the object
 
 Per nodule (TID 1411, on its segment): axes, volume, mean attenuation, malignancy, who found it. For the case (TID
-1501): number of nodules, malignancy, class probabilities. Under "Qualitative Evaluations": what it may be used for,
-classes that are not assessed, an abstention, the notes. Malignancy and class probabilities have no standard words:
-dicom_codes.py.
+1501): number of nodules, malignancy, class probabilities; where modalities were fused, a second such group. Each says
+on which evidence it rests. Under "Qualitative Evaluations": what it may be used for, classes that are not assessed, an
+abstention, the notes. Malignancy and class probabilities have no standard words: dicom_codes.py.
 
 Source: DICOM PS3.3 A.35.2 (Enhanced SR), PS3.16 TID 1500, 1411, 1501, 4019.
 """
@@ -16,12 +16,23 @@ from typing import Any, Optional
 
 from shared_models.contract.colours import CLASS_LABELS
 from shared_models.contract.provenance import Provenance
-from shared_models.contract.results import Nodule, RadiologyResult
+from shared_models.contract.results import FusionResult, Nodule, RadiologyResult
 from shared_models.phantom_dicom import new_uid
 
 from . import dicom_codes as code
 from .case_record import CaseRecord
-from .dicom_header import MANUFACTURER, MODEL_NAME, RESEARCH, SYNTHETIC, completed, described, maker, plain, version
+from .dicom_header import (
+    MANUFACTURER,
+    MODEL_NAME,
+    RESEARCH,
+    SYNTHETIC,
+    completed,
+    described,
+    maker,
+    plain,
+    scheme,
+    version,
+)
 from .dicom_seg import segment_numbers, tracking
 from .dicom_source import SourceSeries
 
@@ -45,7 +56,7 @@ def measurement_report(record: CaseRecord, series: SourceSeries, segmentation: O
     report = sr.MeasurementReport(
         observation_context=_observer(result),
         procedure_reported=code.CHEST_CT,
-        imaging_measurements=[*groups, _case(result, series)],
+        imaging_measurements=[*groups, _case(result, series), *_fused(record.fusion, series)],
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(code.ENGLISH),
     )
     report[0].ContentSequence.append(_said(record, result))
@@ -62,15 +73,6 @@ def measurement_report(record: CaseRecord, series: SourceSeries, segmentation: O
         **maker(),
     )
     return completed(made, series)
-
-
-def scheme() -> Any:
-    """Who is behind the codes of our own."""
-    from highdicom.coding_schemes import CodingSchemeIdentificationItem
-
-    return CodingSchemeIdentificationItem(
-        code.SCHEME, name=code.SCHEME_NAME, version="1", responsible_organization=code.SCHEME_ORGANIZATION
-    )
 
 
 def _evidence(series: SourceSeries) -> list[Any]:
@@ -148,7 +150,7 @@ def _case(result: RadiologyResult, series: SourceSeries) -> Any:
 
     _, rated = _models(result)
     measured = [sr.Measurement(code.NODULES_FOUND, len(result.nodules), code.NO_UNIT)]
-    said: list[Any] = []
+    said = [sr.QualitativeEvaluation(code.EVIDENCE, code.MODALITIES["radiology"])]
     _either(code.MALIGNANCY, result.malignancy, rated, measured, said)
     for name, value in result.probabilities.items():
         _either(code.PROBABILITIES[name], value, rated, measured, said)
@@ -158,6 +160,24 @@ def _case(result: RadiologyResult, series: SourceSeries) -> Any:
         tracking_identifier=sr.TrackingIdentifier(new_uid(series.series_uid, "case"), "LungXAI case"),
         finding_sites=[sr.FindingSite(code.LUNG)], measurements=measured, qualitative_evaluations=said,
     )  # fmt: skip
+
+
+def _fused(fusion: Optional[FusionResult], series: SourceSeries) -> list[Any]:
+    """A group for what the modalities say together; none where only one took part."""
+    from highdicom import sr
+
+    if fusion is None or len(fusion.weights) < 2:
+        return []
+    measured = [sr.Measurement(code.NOT_ASSESSED_SHARE, float(fusion.not_assessed_mass), code.NO_UNIT)]
+    said = [sr.QualitativeEvaluation(code.EVIDENCE, code.MODALITIES[name]) for name in fusion.weights]
+    for name, value in fusion.probabilities.items():
+        _either(code.PROBABILITIES[name], value, None, measured, said)
+    tracked = sr.TrackingIdentifier(new_uid(series.series_uid, "fusion"), "LungXAI case, modalities fused")
+    return [
+        sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=tracked, measurements=measured, qualitative_evaluations=said
+        )
+    ]
 
 
 def _either(
@@ -183,12 +203,12 @@ def _said(record: CaseRecord, result: RadiologyResult) -> Any:
     from highdicom import sr
 
     missing = [CLASS_LABELS[name] for name, value in result.probabilities.items() if value is None]
-    nothing = result.abstention
+    nothing = [("CT", result.abstention), ("All modalities", record.fusion and record.fusion.abstention)]
     texts = [
         (code.INTENDED_USE, RESEARCH),
         *([(code.INTENDED_USE, SYNTHETIC)] if record.synthetic else []),
         *([(code.NOT_ASSESSED_CLASSES, ", ".join(missing))] if missing else []),
-        *([(code.ABSTENTION, f"{nothing.reason} {nothing.what_would_help}")] if nothing is not None else []),
+        *((code.ABSTENTION, f"{of}: {why.reason} {why.what_would_help}") for of, why in nothing if why is not None),
         *((code.COMMENT, note) for note in result.notes),
     ]
     container = sr.ContainerContentItem(code.QUALITATIVE_EVALUATIONS, relationship_type="CONTAINS")

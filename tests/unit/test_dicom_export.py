@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 
 import numpy as np
 import pydicom
@@ -158,13 +159,20 @@ def test_headers_that_break_the_rules_come_out_as_they_went_in_and_are_not_quote
         image.add(pydicom.DataElement("PatientID", "LO", "Geheim-" + "9" * 80, validation_mode=0))
         image.add(pydicom.DataElement("PatientName", "PN", "Doe^Jane^^^^^too many", validation_mode=0))
 
+    volume = source(tmp_path / "series", edit=odd)
+    series = SourceSeries.read(tmp_path / "series", volume.series_uid)
+    caplog.clear()
+    capfd.readouterr()
     caplog.set_level(logging.DEBUG)
-    for file in _exported(tmp_path, edit=odd):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        files = write_dicom(case(volume), series, tmp_path / "out", PDF)
+    said = caplog.text + "".join(capfd.readouterr()) + "".join(str(w.message) for w in warned)
+    assert not any(secret in said for secret in ("Geheim", "Doe", "um 1950"))
+    for file in files:
         made = pydicom.dcmread(file)
         assert made.PatientBirthDate == "um 1950" and made.PatientID.startswith("Geheim-999")
-    said = caplog.text + "".join(capfd.readouterr())
-    exported = said[said.rfind("series") :] if "series" in said else said
-    assert "Geheim" not in exported
+        assert str(made.PatientName) == "Doe^Jane^^^^^too many"
 
 
 def test_an_element_that_cannot_be_read_is_left_out(tmp_path) -> None:
@@ -227,6 +235,14 @@ def test_identifiers_that_dicom_does_not_allow_are_refused(tmp_path) -> None:
     with pytest.raises(InvalidInput, match="does not allow") as refused:
         _exported(tmp_path, edit=wrong)
     assert "1.2.03.4" not in str(refused.value)
+
+
+def test_images_that_share_an_identifier_are_refused(tmp_path) -> None:
+    def same(image):
+        image.SOPInstanceUID = "1.2.3.4"
+
+    with pytest.raises(InvalidInput, match="the same identifier"):
+        _exported(tmp_path, edit=same)
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(tmp_path) -> None:

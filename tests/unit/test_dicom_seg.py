@@ -159,3 +159,33 @@ def test_frames_of_an_enhanced_ct_are_named_by_file_and_number(tmp_path) -> None
     held = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     assert [r.ReferencedSOPInstanceUID for r in held] == ["1.2.3.999.77"]
     assert errors(tmp_path / "seg.dcm") == []
+
+
+def test_slices_in_several_enhanced_files_are_named_by_their_own(tmp_path) -> None:
+    for number in range(2):
+        image = enhanced_ct(3)
+        image.SOPInstanceUID = f"1.2.3.999.8{number}"
+        for group in image.PerFrameFunctionalGroupsSequence:
+            group.PlanePositionSequence[0].ImagePositionPatient[2] += number * 7.5
+        write(image, tmp_path / "series" / f"{number}.dcm")
+    volume = read_ct(tmp_path / "series")[0]
+    series = SourceSeries.read(tmp_path / "series", volume.series_uid)
+    assert series.shape[0] == 6 and len(series.datasets) == 2
+    labels = np.zeros(volume.voxels.shape, np.uint8)
+    labels[:, 2:4, 3] = 1
+    record = case(volume, [nodule(1)])
+    record = CaseRecord(
+        "case-0001", radiology=record.radiology, mask=LabelVolume(labels, volume.ijk_to_lps, volume.series_uid)
+    )
+    segmentation(record, series).save_as(tmp_path / "seg.dcm", enforce_file_format=True)
+    seg = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert np.array_equal(on_grid(seg, seg.pixel_array, volume.ijk_to_lps, labels.shape), labels)
+    named = {}
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        of = group.DerivationImageSequence[0].SourceImageSequence[0]
+        named[float(group.PlanePositionSequence[0].ImagePositionPatient[2])] = (
+            of.ReferencedSOPInstanceUID[-1], int(of.ReferencedFrameNumber)
+        )  # fmt: skip
+    # The frames of a file lie in reverse order.
+    assert [named[2.5 * k] for k in range(6)] == [("0", 3), ("0", 2), ("0", 1), ("1", 3), ("1", 2), ("1", 1)]
+    assert errors(tmp_path / "seg.dcm") == []

@@ -12,15 +12,17 @@ from inference_server import dicom_codes as code
 from inference_server.dicom_seg import segmentation, tracking
 from inference_server.dicom_source import SourceSeries
 from inference_server.dicom_sr import measurement_report
+from shared_models.contract.fusion_result import MODALITIES, FusionResult
 from shared_models.contract.values import CLASSES, Abstention
 
 
-def _made(tmp_path, nodules=None, change=None, synthetic=False):
+def _made(tmp_path, nodules=None, change=None, synthetic=False, fusion=None):
     volume = source(tmp_path / "series")
     series = SourceSeries.read(tmp_path / "series", volume.series_uid)
     record = case(volume, nodules, synthetic)
     if change:
         record = replace(record, radiology=replace(record.radiology, **change))
+    record = replace(record, fusion=fusion)
     nodules = segmentation(record, series)
     measurement_report(record, series, nodules).save_as(tmp_path / "sr.dcm", enforce_file_format=True)
     return record, series, nodules, highdicom.sr.srread(tmp_path / "sr.dcm")
@@ -81,6 +83,35 @@ def test_the_case_as_a_whole_has_a_group_of_its_own(tmp_path) -> None:
     assert _measured(whole, code.PROBABILITIES["normal"])[0] == 0.25
 
 
+def _fusion(modalities, abstention=None) -> FusionResult:
+    return FusionResult(
+        {**dict.fromkeys(CLASSES), "adenocarcinoma": 0.5, "squamous_cell": 0.25}, 0.25,
+        dict.fromkeys(CLASSES, 0.2), dict.fromkeys(modalities, 1.0),
+        {name: dict.fromkeys(CLASSES, 0.0) for name in modalities},
+        tuple(name for name in MODALITIES if name not in modalities), "They agree.", abstention=abstention,
+    )  # fmt: skip
+
+
+def test_what_the_modalities_say_together_is_told_apart_from_what_the_ct_says(tmp_path) -> None:
+    fusion = _fusion(("radiology", "pathology"), Abstention("They disagree.", "A biopsy."))
+    _, _, _, report = _made(tmp_path, fusion=fusion)
+    alone, together = report.content.get_image_measurement_groups()
+    assert _evaluated(alone, code.EVIDENCE) == [code.MODALITIES["radiology"]]
+    assert _evaluated(together, code.EVIDENCE) == [code.MODALITIES["radiology"], code.MODALITIES["pathology"]]
+    assert _measured(alone, code.PROBABILITIES["adenocarcinoma"])[0] == 0.75
+    assert _measured(together, code.PROBABILITIES["adenocarcinoma"])[0] == 0.5
+    assert _measured(together, code.NOT_ASSESSED_SHARE)[0] == 0.25
+    assert _evaluated(together, code.PROBABILITIES["normal"]) == [code.NOT_ASSESSED]
+    assert alone.tracking_uid != together.tracking_uid
+    assert ("No answer: the reason, and what would help", "All modalities: They disagree. A biopsy.") in _said(report)
+    assert errors(tmp_path / "sr.dcm") == []
+
+
+def test_a_fusion_of_the_ct_alone_is_no_second_opinion(tmp_path) -> None:
+    _, _, _, report = _made(tmp_path, fusion=_fusion(("radiology",)))
+    assert len(report.content.get_image_measurement_groups()) == 1
+
+
 @pytest.mark.parametrize("found_by", ["search", "point", "box", "hand"])
 def test_who_found_a_nodule_and_which_model_measured_it(tmp_path, found_by) -> None:
     _, _, _, report = _made(tmp_path, [nodule(1, found_by)])
@@ -117,7 +148,7 @@ def test_it_says_what_it_is_for_and_why_there_is_no_answer(tmp_path) -> None:
     said = _said(report)
     assert ("Intended use", "Research use only, not a diagnosis.") in said
     assert ("Intended use", "Synthetic data, not a patient.") in said
-    assert ("No answer: the reason, and what would help", "Too noisy. A CT with less noise.") in said
+    assert ("No answer: the reason, and what would help", "CT: Too noisy. A CT with less noise.") in said
     assert ("Comment", "Slices are 2.5 mm apart - a note.") in said  # in ASCII, which all character sets hold
     language = report.content[0].ContentSequence[0]
     assert (language.name.meaning, language.value.value) == ("Language of Content Item and Descendants", "en")
