@@ -44,7 +44,7 @@ def data_uri(rgb: Array) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(rgb)).save(buffer, "PNG", optimize=True)
+    Image.fromarray(np.ascontiguousarray(rgb)).save(buffer, "PNG", compress_level=6)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
