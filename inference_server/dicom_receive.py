@@ -23,7 +23,7 @@ from .dicom_incoming import MAX_BYTES, MAX_IMAGES, IncomingSeries
 from .dicom_nodes import DimseNode, Node, WebNode
 from .dicom_objects import files_below
 from .dicom_query import checked_uid, located, matches
-from .dicom_web import MAX_JSON_BYTES, answers, json_value, web_client
+from .dicom_web import answers, json_value, web_client
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -113,7 +113,6 @@ def _by_web(
     client, session = web_client(node, cancelled)
     with answers(node):
         study = study or located(client, series)
-        session.limit = MAX_JSON_BYTES
         announced = dict(_announced(client.retrieve_series_metadata(study, series), series))
         missing = [uid for uid in announced if uid not in incoming.held]
         _check_announced(incoming, len(announced), sum(announced[uid] for uid in missing))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import requests
+import urllib3
 
 from shared_models.contract.errors import (
     Cancelled,
@@ -88,31 +89,37 @@ class BoundedSession(StraightSession):
         kind, _, _ = response.headers.get("Content-Type", "").partition(";")
         if "json" in kind:
             response.headers["Content-Type"] = kind.strip()  # dicomweb-client knows it without parameters only
-        response.iter_content = self._bounded(response, response.iter_content)  # type: ignore[method-assign]
+        response.iter_content = self._bounded(response)  # type: ignore[method-assign]
         return response
 
-    def _bounded(self, response: requests.Response, read: Callable[..., Iterator[bytes]]) -> Callable[..., Any]:
+    def _bounded(self, response: requests.Response) -> Callable[..., Iterator[bytes]]:
+        """Reads an answer piece by piece, as it comes: requests waits for pieces of a size, and with it for ever."""
         limit, begun = self.limit, time.monotonic()
 
-        def bounded(*_: Any, **__: Any) -> Iterator[bytes]:
+        def pieces() -> Iterator[bytes]:
             count, tail = 0, b""
-            for part in read(1 << 16):
+            while part := _piece(response):
                 count += len(part)
                 tail = (tail + part)[-_TAIL_BYTES:]
                 if count > limit:
-                    response.close()
                     raise InputTooLarge(
                         "The archive sends more than was announced or than is allowed.",
                         "Nothing more of it was read. Ask its administrator what it holds there.",
                     )
                 if time.monotonic() - begun > SILENCE_S + count / _SLOWEST_BYTES_PER_S:
-                    response.close()
                     raise ServerTimeout("The archive sends too slowly.", "Try again when the network is quieter.")
                 if self._cancelled():
-                    response.close()
-                    raise Cancelled("Stopped.", "")
+                    raise Cancelled("Stopped.", "What came is kept; ask for the same series again to go on.")
                 yield part
             _check_end(response.headers.get("Content-Type", ""), tail)
+
+        def bounded(*_: Any, **__: Any) -> Iterator[bytes]:
+            try:
+                yield from pieces()
+            except BaseException:
+                response.close()  # the connection is of no more use
+                raise
+            response.raw.release_conn()
 
         return bounded
 
@@ -161,14 +168,11 @@ def answers(node: WebNode) -> Iterator[None]:
         ) from None
     except requests.Timeout:
         raise ServerTimeout(f"The node {node.name} does not answer.", "Try again, or ask its administrator.") from None
-    except requests.exceptions.ChunkedEncodingError:
-        raise _cut_short() from None
     except requests.ConnectionError:
         raise ServerUnreachable(
             f"The node {node.name} cannot be reached, or it broke off.", f"Check that {node.address} is right and runs."
         ) from None
-    except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError,
-            RecursionError, NotImplementedError):  # fmt: skip
+    except Exception:  # pydicom and JSON raise whatever they stumble over
         raise ServerError(
             f"The answer of the node {node.name} is not DICOMweb, or it is damaged.", "Check its address."
         ) from None
@@ -199,6 +203,16 @@ def json_value(dataset: Any, tag: str) -> str:
     value: Optional[Any] = element.get("Value") if isinstance(element, dict) else None
     first = value[0] if isinstance(value, list) and value else ""
     return "".join(c for c in str(first) if c.isprintable())[:256] if isinstance(first, (str, int, float)) else ""
+
+
+def _piece(response: requests.Response) -> bytes:
+    """What is there of an answer, at most 64 KiB; b"" at its end."""
+    try:
+        return bytes(response.raw.read1(1 << 16))
+    except urllib3.exceptions.TimeoutError:
+        raise ServerTimeout("The archive stopped in the middle of its answer.", "Try again.") from None
+    except urllib3.exceptions.HTTPError:
+        raise _cut_short() from None
 
 
 def _check_end(content_type: str, tail: bytes) -> None:
