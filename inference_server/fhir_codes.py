@@ -25,7 +25,7 @@ from typing import Any, Optional
 from shared_models.contract.colours import CLASS_LABELS
 from shared_models.phantom_dicom import new_uid
 
-from .dicom_codes import FOUND, FOUND_VALUES, MALIGNANCY, NODULES_FOUND, RELIABILITY
+from .dicom_codes import FOUND, FOUND_VALUES, MALIGNANCY, NODULES_FOUND, NOT_ASSESSED_SHARE, RELIABILITY
 
 Json = dict[str, Any]
 
@@ -97,7 +97,6 @@ LOCAL: dict[str, tuple[str, str]] = {
     "ct-classes": ("Class probabilities, CT", "Probability of each class from the CT alone."),
     "slide-classes": ("Class probabilities, slide", "Probability of each class from the H&E slide alone."),
     "slide-areas": ("Area fractions, slide", "Share of the analysed tiles whose likeliest class is this one."),
-    "not-assessed-share": ("Share of classes not assessed", "Probability left to classes that no modality assessed."),
     "in-conformal-set": ("In the set of likely classes", "Belongs to the conformal set of the fused answer."),
     "weight-radiology": ("Weight of the CT", "Of its log evidence in the fusion; mean over the classes."),
     "weight-pathology": ("Weight of the slide", "Of its log evidence in the fusion; mean over the classes."),
@@ -114,7 +113,7 @@ LOCAL: dict[str, tuple[str, str]] = {
     "results": ("Results", "SHA-256 of the results that a note was written about."),
     **{
         code.value: (code.meaning, "As in the DICOM exports, coding scheme 99LUNGXAI.")
-        for code in (MALIGNANCY, RELIABILITY, NODULES_FOUND, FOUND, *FOUND_VALUES.values())
+        for code in (MALIGNANCY, RELIABILITY, NODULES_FOUND, NOT_ASSESSED_SHARE, FOUND, *FOUND_VALUES.values())
     },
 }
 SYSTEM = "urn:oid:" + new_uid("LungXAI", "codes")

@@ -21,7 +21,7 @@ from shared_models.contract.results import PathologyResult
 from shared_models.contract.values import CLASSES, Abstention, ClinicalFields
 
 from .case_record import CaseRecord
-from .dicom_codes import RELIABILITY
+from .dicom_codes import NOT_ASSESSED_SHARE, RELIABILITY
 from .fhir_codes import (
     CODED,
     Json,
@@ -83,7 +83,7 @@ def add_fusion(entries: Entries, record: CaseRecord, members: list[str]) -> list
     for name, part in zip(CLASSES, parts):
         if name in fusion.conformal_set:
             part["interpretation"] = [local("in-conformal-set")]
-    parts.append(component(local("not-assessed-share"), probability(fusion.not_assessed_mass)))
+    parts.append(component(local(NOT_ASSESSED_SHARE.value), probability(fusion.not_assessed_mass)))
     parts += [_weight(name, fusion, record) for name in MODALITIES]
     words = [*said(fusion.abstention), fusion.agreement, set_words(fusion), *reliability_words(fusion)]
     sources = [entries.reference(member) for member in members]

@@ -179,7 +179,7 @@ def test_the_fused_answer_is_the_records() -> None:
     normal = component(fused, "17621005")
     assert amount(normal) == (record.fusion.probabilities["normal"], "1")
     assert codes(fused["valueCodeableConcept"]) == ["8140/3"] and record.fusion.answer == "adenocarcinoma"
-    assert amount(component(fused, "not-assessed-share")) == (record.fusion.not_assessed_mass, "1")
+    assert amount(component(fused, "na_share")) == (record.fusion.not_assessed_mass, "1")
     for name, weight in record.fusion.weights.items():
         assert amount(component(fused, f"weight-{name}")) == (weight, "1")
     assert record.fusion.agreement in [one["text"] for one in fused["note"]]
