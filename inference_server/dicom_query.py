@@ -51,7 +51,8 @@ _FIELDS = {"study_uid": ("StudyInstanceUID", "0020000D"), "series_uid": ("Series
 def checked_uid(uid: str, what: str) -> str:
     """``uid``, or InvalidInput where it is none; ``what`` names it."""
     if len(uid) > 64 or not _UID.fullmatch(uid):
-        raise InvalidInput(f"This is not the UID of {'an' if what == 'image' else 'a'} {what}.", "A UID has digits and dots only, 64 at most.")
+        article = "an" if what == "image" else "a"
+        raise InvalidInput(f"This is not the UID of {article} {what}.", "A UID has digits and dots only, 64 at most.")
     return uid
 
 
