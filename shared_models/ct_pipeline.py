@@ -27,6 +27,7 @@ from .ct_heatmaps import ct_heatmaps
 from .ct_lungs import lungs, midline_mm, side_of
 from .ct_malignancy import Assessment, MalignancyModel
 from .ct_nodules import Candidate, axes_mm, handmade, prompt_of
+from .ct_quality import ct_quality
 from .ct_search import outlined, searched
 from .geometry import index_to_lps
 from .model_bundle import MODELS_ROOT, Bundle
@@ -250,6 +251,8 @@ def _result(
     ]
     if volume.spacing_mm[2] > 3.0:
         said.append(f"Slices are {volume.spacing_mm[2]:.1f} mm apart: small nodules may be missed.")
+    noisy = ct_quality(volume).note
+    said += [noisy] if noisy else []
     nothing = None
     if not nodules:
         nothing = Abstention(
