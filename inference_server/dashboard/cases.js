@@ -149,7 +149,7 @@ function newRow(entry) {
   const made = cell("made");
   made.append(when(entry.created));
   const element = h("tr", { role: "row" },
-    h("th", { role: "rowheader", scope: "row" }, link, entry.synthetic && h("span", { class: "badge" }, words.synthetic), unsaved),
+    h("th", { role: "rowheader", scope: "row" }, link, entry.synthetic && [" ", h("span", { class: "badge" }, words.synthetic)], " ", unsaved),
     made, Object.values(cells));
   return { element, link, unsaved, cells, signature: "" };
 }
