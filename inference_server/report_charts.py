@@ -23,7 +23,7 @@ from shared_models.contract.values import CLASSES
 from .report_words import _, class_words, part_words
 
 FONTS = "Arial, Helvetica, 'Liberation Sans', 'DejaVu Sans', sans-serif"
-_LABEL, _BAR, _ROW = 200, 320, 30
+_LABEL, _BAR, _ROW = 172, 230, 26
 _MIDDLE, _HALF = _LABEL + 40 + _BAR // 2, _BAR // 2 - 20
 # Of answer_chart(), left to right: class, bar, number, then one column a modality.
 _CLASS, _LENGTH, _NUMBER, _COLUMN, _LINE = 178, 150, 92, 140, 22
@@ -77,8 +77,8 @@ def probability_chart(values: Mapping[str, Optional[float]], title: str, key: st
     """``key`` makes the ids of this chart its own within the page."""
     parts = [f"<defs>{_HATCH.format(id=f'h-{key}')}</defs>"]
     for row, name in enumerate(CLASSES):
-        parts.append(_text(_LABEL - 10, row * _ROW + 20, class_words(name), "end"))
-        parts.append(_probability(_LABEL, row * _ROW + 5, _BAR, 20, name, values[name], key))
+        parts.append(_text(_LABEL - 10, row * _ROW + 19, class_words(name), "end"))
+        parts.append(_probability(_LABEL, row * _ROW + 4, _BAR, 18, name, values[name], key))
     return _svg(_LABEL + _BAR + 110, _ROW * len(CLASSES), f"{title}: {_in_words(values)}", "".join(parts))
 
 
@@ -93,18 +93,19 @@ def answer_chart(values: Mapping[str, Optional[float]], contributions: Mapping[s
         f"<defs>{_HATCH.format(id='h-answer')}</defs>",
         _text(_CLASS, 12, _("Probability"), more=_BOLD),
     ]
+    half = _COLUMN // 2 - 5
     for m in names:
+        left, right = middles[m] - half, middles[m] + half
+        parts.append(f'<rect x="{left}" y="17" width="{2 * half}" height="{height - 17}" fill="#f2f2f2"/>')
         parts.append(_text(middles[m], 12, part_words(m), "middle", _BOLD))
-        parts.append(
-            _text(middles[m] - _COLUMN // 2 + 8, 30, "−") + _text(middles[m] + _COLUMN // 2 - 8, 30, "+", "end")
-        )
-        parts.append(f'<line x1="{middles[m]}" x2="{middles[m]}" y1="18" y2="{height}" stroke="#333"/>')
+        parts.append(_text(left + 3, 12, "−") + _text(right - 3, 12, "+", "end"))
+        parts.append(f'<line x1="{middles[m]}" x2="{middles[m]}" y1="17" y2="{height}" stroke="#333"/>')
     for row, name in enumerate(CLASSES):
         y = 20 + row * _LINE
         parts.append(_text(_CLASS - 10, y + 15, class_words(name), "end"))
         parts.append(_probability(_CLASS, y + 2, _LENGTH, 17, name, values[name], "answer"))
         for m in names:
-            length = abs(contributions[m][name]) / top * (_COLUMN / 2 - 8)
+            length = abs(contributions[m][name]) / top * (half - 4)
             x = middles[m] - (length if contributions[m][name] < 0 else 0)
             parts.append(
                 f'<rect x="{x:.1f}" y="{y + 4}" width="{max(length, 0.8):.1f}" height="13" fill="{_colour(name)}" '

@@ -13,6 +13,7 @@ from shared_models.contract.heatmap_words import FAILED, SANITY, parts, title, t
 from shared_models.contract.results import Heatmap
 
 from .report_charts import percent
+from .report_words import _
 
 _STEPS = 11
 
@@ -45,20 +46,23 @@ def map_words(heatmap: Heatmap) -> MapWords:
     """What stands beside every picture of ``heatmap``."""
     speaks_for, against = parts(heatmap)
     ramp = tuple(heat_colour(i / (_STEPS - 1)) for i in range(_STEPS))
-    ends, signs = ("least", "most"), ""
+    ends, signs = (_("least"), _("most")), ""
     top = float(speaks_for.values.max())
     if against is not None:
         ramp = (*(heat_colour(1 - i / (_STEPS - 1), against=True) for i in range(_STEPS)), *ramp)
-        ends, signs = ("against", "for"), _signs(top, float(against.values.max()))
+        ends, signs = (_("against"), _("for")), _signs(top, float(against.values.max()))
     elif top <= 0:
-        signs = "Empty: nothing in it speaks for the target."
+        signs = _("Empty: nothing in it speaks for the target.")
     failed = heatmap.parameters.get(SANITY) == FAILED
     return MapWords(title(heatmap), heatmap.provenance.model_id, trust(heatmap), failed, ramp, ends, signs)
 
 
 def _signs(speaks_for: float, against: float) -> str:
     if speaks_for <= 0:
-        return "Nothing in it speaks for the target."
-    weaker, stronger = ("against", "for") if against <= speaks_for else ("for", "against")
+        return _("Nothing in it speaks for the target.")
     share = percent(min(speaks_for, against) / max(speaks_for, against))
-    return f"One scale for both: at its strongest, what speaks {weaker} has {share} of what speaks {stronger}."
+    if against <= speaks_for:
+        said = _("One scale for both: at its strongest, what speaks against has %(share)s of what speaks for.")
+    else:
+        said = _("One scale for both: at its strongest, what speaks for has %(share)s of what speaks against.")
+    return said % {"share": share}

@@ -208,12 +208,12 @@ def long_names() -> CaseRecord:
         Provenance(f"a_model_with_a_name_that_says_everything_about_how_it_was_trained_{i} 12.34.56", f"{i:x}" * 64,
                    "0.1.0+g0123456789ab.dirty-and-a-long-local-version", i % 2 == 0, "cpu", KNOWN) for i in range(10)
     )  # fmt: skip
-    scan, tissue = ct(10), slide(16, "SLIDE_" + "A_very_long_slide_name_" * 6)
+    scan, tissue = ct(3), slide(12, "SLIDE_" + "A_very_long_slide_name_" * 6)
     scan["radiology"] = dataclasses.replace(scan["radiology"], provenance=by[:7], notes=("A long note. " * 30,))
     tissue["pathology"] = dataclasses.replace(tissue["pathology"], provenance=by[7:])
     text, decision = "Line of a long note, said again and again.\n" * (MAX_TEXT // 43), "D" * 70 + " and more" * 45
-    history = tuple(note(text, decision, "Dr. " + "A" * 116, day, BEFORE) for day in (2, 3))
-    assert len(history[0].decision) <= MAX_DECISION and len(history[0].author) == MAX_AUTHOR
+    history = (note("", "D" * MAX_DECISION, "", 2), note(text, decision, "Dr. " + "A" * 116, 3, BEFORE))
+    assert len(decision) <= MAX_DECISION and len(history[1].author) == MAX_AUTHOR
     record = case("case-" + "W" * 59, notes=history, **scan, **tissue)
     return dataclasses.replace(record, fusion=dataclasses.replace(
         record.fusion, agreement="Strong conflict: radiology and pathology disagree (cancer and normal); " * 4,
