@@ -28,6 +28,7 @@ from .report_words import _
 
 # A person for whom screening is meant and the guideline for incidental nodules holds; said wherever it is assumed.
 _SCREENED_AGE, _PACK_YEARS, _ADULT = 65.0, 20.0, 50.0
+_SHORT_STEP = 55  # characters that fit on the first page
 Outcome = Union[Advice, NotApplicable]
 
 
@@ -259,19 +260,24 @@ def _by_volume(
 
 
 def _short(scenes: Sequence[Scene], kind_known: bool) -> str:
-    """Both guidelines in one line, for the first page."""
+    """Both guidelines in one line of about 100 characters, for the first page."""
     rads = [s for s in scenes if s.guideline == lung_rads.GUIDELINE and any(branch.possible for branch in s.branches)]
-    applies = [b for b in scenes[-1].branches if b.applies]
-    said = _("Lung-RADS not applicable")
+    said = _("Lung-RADS: not applicable.")
     if rads:
-        names = [_joined(_sorted(name for branch in scene.branches for name in branch.possible)) for scene in rads]
-        said = _("If screened, Lung-RADS %(first)s (first CT), %(new)s (new)") % {"first": names[0], "new": names[-1]}
-    if not applies:
-        chance = _("Fleischner not applicable")
-    elif len({branch.answer for branch in scenes[-1].branches}) == 1:
-        chance = _("if by chance, Fleischner: %(step)s") % {"step": applies[0].answer}
-    elif len({branch.answer for branch in scenes[-1].branches}) == 2 and kind_known:
-        chance = _("if by chance, Fleischner by risk: see the CT in detail")
+        first, new = (
+            _joined(_sorted(name for branch in scene.branches for name in branch.possible))
+            for scene in (rads[0], rads[-1])
+        )
+        said = _("Screened: Lung-RADS %(first)s.") % {"first": first}
+        if new != first:
+            said = _("Screened: Lung-RADS %(first)s (new: %(new)s).") % {"first": first, "new": new}
+    steps = list(dict.fromkeys(branch.answer for branch in scenes[-1].branches if branch.applies))
+    if not steps:
+        chance = _("Fleischner: not applicable.")
+    elif len(steps) == 1 == len(scenes[-1].branches) and len(steps[0]) <= _SHORT_STEP:
+        chance = _("By chance, Fleischner: %(step)s") % {"step": steps[0]}
+    elif len(scenes[-1].branches) == 1:
+        chance = _("By chance, Fleischner: see the details.")
     else:
-        chance = _("if by chance, Fleischner by type and risk: see the CT in detail")
-    return f"{said}; {chance}"
+        chance = _("By chance, Fleischner: by risk.") if kind_known else _("By chance, Fleischner: by type and risk.")
+    return f"{said} {chance}"

@@ -18,16 +18,30 @@ from shared_models.contract.values import CLASSES
 from .case_record import CaseRecord
 from .report_heatmaps import map_words
 from .report_models import bundle_of, paragraph, ships, told_apart
-from .report_words import _, class_words, ngettext, part_words
+from .report_words import _, class_words, method_words, ngettext, part_words
 
 FUSION_MODEL = "lung_fusion"
-_PAPER = "arXiv 2604.16104: a CNN for each modality, clinical fields, fusion of the decisions, heatmaps"
-_METHODS = {
-    "gradcam": "Selvaraju et al. 2017, arXiv:1610.02391", "gradcam_pp": "Chattopadhay et al. 2018, arXiv:1710.11063",
+# Key to citation; citations are not translated.
+_REFERENCES = {
+    "method": "arXiv 2604.16104: a CNN for each modality, clinical fields, fusion of the decisions, heatmaps",
+    "lung_rads": "Christensen et al. 2024, J Am Coll Radiol 21:473, doi 10.1016/j.jacr.2023.09.009",
+    "fleischner": "MacMahon et al. 2017, Radiology 284:228, doi 10.1148/radiol.2017161659",
+    "mayo": "Swensen et al. 1997, Arch Intern Med 157:849",
+    "brock": "McWilliams et al. 2013, doi 10.1056/NEJMoa1214726",
+    "wilson": "Wilson 1927, doi 10.1080/01621459.1927.10502953",
+    "gradcam": "Selvaraju et al. 2017, arXiv:1610.02391",
+    "gradcam_pp": "Chattopadhay et al. 2018, arXiv:1710.11063",
     "integrated_gradients": "Sundararajan et al. 2017, arXiv:1703.01365",
-    "occlusion": "Zeiler and Fergus 2014, arXiv:1311.2901", "saliency": "Simonyan et al. 2014, arXiv:1312.6034",
+    "occlusion": "Zeiler and Fergus 2014, arXiv:1311.2901",
+    "saliency": "Simonyan et al. 2014, arXiv:1312.6034",
     "smoothgrad": "Smilkov et al. 2017, arXiv:1706.03825",
-}  # fmt: skip
+    "sanity": "Adebayo et al. 2018, arXiv:1810.03292",
+    "ece": "Guo et al. 2017, arXiv:1706.04599",
+    "platt": "Platt 1999, in Advances in Large Margin Classifiers",
+    "pool": "Genest and Zidek 1986, doi 10.1214/ss/1177013825",
+    "conformal": "Sadinle et al. 2019, doi 10.1080/01621459.2017.1395341",
+    "colours": "Okabe and Ito 2008, Color Universal Design; viridis, van der Walt and Smith, CC0",
+}
 
 
 def limits_values(record: CaseRecord) -> dict[str, Any]:
@@ -101,30 +115,22 @@ def calibration_words(provenance: Provenance) -> tuple[str, str]:
 
 
 def _references(record: CaseRecord) -> list[tuple[str, str]]:
-    """(what, source) of all that this report makes use of; citations are not translated."""
-    found = [(_("Method"), _PAPER)]
+    """(what, source) of all that this report makes use of."""
+    used = [("method", _("Method"))]
     if record.radiology is not None and record.radiology.nodules:
-        found += [
-            (lung_rads.GUIDELINE, "Christensen et al. 2024, J Am Coll Radiol 21:473, doi 10.1016/j.jacr.2023.09.009"),
-            (fleischner.GUIDELINE, "MacMahon et al. 2017, Radiology 284:228, doi 10.1148/radiol.2017161659"),
-            (_("Mayo model"), "Swensen et al. 1997, Arch Intern Med 157:849"),
-            (_("Brock model"), "McWilliams et al. 2013, doi 10.1056/NEJMoa1214726"),
-            (_("Interval of a share"), "Wilson 1927, doi 10.1080/01621459.1927.10502953"),
-        ]
+        used += [
+            ("lung_rads", lung_rads.GUIDELINE), ("fleischner", fleischner.GUIDELINE), ("mayo", _("Mayo model")),
+            ("brock", _("Brock model")), ("wilson", _("Interval of a share")), ("platt", _("Calibration curve")),
+        ]  # fmt: skip
     maps = [*record.ct_heatmaps.values(), *record.slide_heatmaps.values()]
-    for method in dict.fromkeys(heatmap.method for heatmap in maps):
-        found.append((map_words(next(h for h in maps if h.method == method)).title.split(":")[0], _METHODS[method]))
+    used += [(method, method_words(method)) for method in dict.fromkeys(heatmap.method for heatmap in maps)]
     if any(SANITY in heatmap.parameters for heatmap in maps):
-        found.append((_("Sanity check of heatmaps"), "Adebayo et al. 2018, arXiv:1810.03292"))
+        used.append(("sanity", _("Sanity check of heatmaps")))
     if any(provenance.calibrated for provenance in told_apart(record)):
-        found.append((_("Calibration error"), "Guo et al. 2017, arXiv:1706.04599"))
+        used.append(("ece", _("Calibration error")))
     if record.fusion is not None:
-        found.append((_("Fusion"), "Genest and Zidek 1986, doi 10.1214/ss/1177013825"))
+        used.append(("pool", _("Fusion")))
         if record.fusion.conformal_set:
-            found.append((_("Set of likely classes"), "Sadinle et al. 2019, doi 10.1080/01621459.2017.1395341"))
-    found.append((_("Colours"), "Okabe and Ito 2008, Color Universal Design; viridis, van der Walt and Smith, CC0"))
-    return found
-
-
-def measured(provenance, model):  # stand-in
-    return None
+            used.append(("conformal", _("Set of likely classes")))
+    used.append(("colours", _("Colours")))
+    return [(what, _REFERENCES[key]) for key, what in used]

@@ -64,7 +64,7 @@ def test_page_one_has_at_most_three_with_pictures_and_words(shown) -> None:
     images = shown["rows"][0]["images"]
     assert (nodule["picture"], nodule["heatmap"]) == (images[0][0], images[1][0])
     assert nodule["map"].title.startswith("Grad-CAM") and "right lung" in nodule["size"]
-    assert nodule["guideline"].startswith("If screened, Lung-RADS 4B")
+    assert nodule["guideline"].startswith("Screened: Lung-RADS 4B.")
     ten = ct_values(GALLERY["ten_nodules"]())
     assert len(ten["summary"]) == MOST_ON_PAGE_ONE and len(ten["rows"]) == 10
     assert [bool(row["images"]) for row in ten["rows"]] == [True] * MOST_NODULES + [False] * (10 - MOST_NODULES)
@@ -82,7 +82,7 @@ def test_without_voxels_there_are_no_pictures_and_no_type() -> None:
     values = ct_values(bare)
     assert values["rows"][0]["kind"] == "not known" and values["summary"][0]["picture"] is None
     assert any("voxels are not at hand" in words for words in values["type_rule"])
-    assert "2, 3, 4A or 4B (first CT)" in values["rows"][0]["guidelines"].short
+    assert "2, 3, 4A or 4B (new" in values["rows"][0]["guidelines"].short
 
 
 @pytest.mark.parametrize(("hu", "kind"), [(30, "solid"), (-700, "nonsolid"), (-400, None)])

@@ -98,7 +98,7 @@ def test_what_is_taken_to_hold_is_said_and_what_is_known_is_not_assumed() -> Non
 def test_a_mass_is_no_nodule() -> None:
     found = scenes(nodule(40, 35), "solid", 1, NOBODY)[fleischner.GUIDELINE, "found by chance"]
     assert found.answer == "not applicable" and "mass" in found.branches[0].row
-    assert "Fleischner not applicable" in guidelines_of(nodule(40, 35), "solid", 1, NOBODY).short
+    assert "Fleischner: not applicable" in guidelines_of(nodule(40, 35), "solid", 1, NOBODY).short
 
 
 def test_a_size_beyond_every_table_is_an_answer_not_a_failure() -> None:
@@ -115,10 +115,13 @@ def test_volume_and_diameter_that_disagree_are_both_told() -> None:
 
 def test_the_short_line_names_both_categories_and_the_step() -> None:
     assert guidelines_of(nodule(12, 9), "solid", 1, NOBODY).short == (
-        "If screened, Lung-RADS 4A (first CT), 4B (new); "
-        "if by chance, Fleischner: Consider CT at 3 months, PET/CT or tissue sampling."
+        "Screened: Lung-RADS 4A (new: 4B). "
+        "By chance, Fleischner: Consider CT at 3 months, PET/CT or tissue sampling."
     )
-    assert "2, 3, 4A or 4B (first CT)" in guidelines_of(nodule(12, 9), None, 1, NOBODY).short
+    unknown = guidelines_of(nodule(12, 9), None, 1, NOBODY).short
+    assert "2, 3, 4A or 4B (new: 2, 4A or 4B)" in unknown and unknown.endswith("by type and risk.")
+    assert guidelines_of(nodule(7, 6), "solid", 1, NOBODY).short.endswith("by risk.") and len(unknown) <= 110
+    assert "4B. By chance" in guidelines_of(nodule(20, 16), "solid", 1, NOBODY).short  # first or new alike
 
 
 def test_kinds_have_words() -> None:
