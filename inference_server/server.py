@@ -118,7 +118,7 @@ class Server:
         temporary = folder / (ADDRESS_FILE + ".new")
         temporary.write_text(json.dumps({"url": self.url, "pid": os.getpid()}))
         os.replace(temporary, folder / ADDRESS_FILE)
-        self._say(f"LungXAI server on {self.url}")
+        self._say(f"LungXAI server on {self.url} (open it in a browser: cases, jobs, reports, notes)")
         self._say(f"Token: in {folder / TOKEN_FILE}")
         self._say(RESEARCH_USE)
         if not is_loopback(self._settings.host):
