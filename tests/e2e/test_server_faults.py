@@ -170,7 +170,7 @@ def test_ctrl_c_ends_cleanly_and_the_job_goes_on_at_the_next_start(tmp_path) -> 
         stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
     ) as process:  # fmt: skip
         first = process.stdout.readline()
-        assert re.fullmatch(r"LungXAI server on http://127\.0\.0\.1:\d+\n", first)
+        assert re.match(r"LungXAI server on http://127\.0\.0\.1:\d+ ", first)
         token_line, notice = process.stdout.readline(), process.stdout.readline()
         assert str(tmp_path / "token") in token_line and "Research use only" in notice
         assert (tmp_path / "token").read_text().strip() not in token_line
