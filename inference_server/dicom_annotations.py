@@ -154,14 +154,11 @@ def _group(
     keys = classes.keys
     absent = [CLASS_LABELS[name].lower() for name in CLASSES if keys is not None and name not in keys]
     said = f" Not assessed: {', '.join(absent)}." if absent else ""
-    group = highdicom.ann.AnnotationGroup(
+    return highdicom.ann.AnnotationGroup(
         number, highdicom.UID(), plain(label, 64), category, kind, "RECTANGLE", list(corners), "AUTOMATIC",
         algorithm(result.provenance[0]), _measured(chosen, place, classes, result), f"{what}{said} {RESEARCH}",
         [LUNG], display_color=CIELabColor.from_rgb(*(classes.colours[place] if place >= 0 else NOT_ASSESSED)),
     )  # fmt: skip
-    if "CommonZCoordinateValue" in group:
-        del group.CommonZCoordinateValue  # of 3D alone; highdicom leaves it there, empty
-    return group
 
 
 def _named(place: int, classes: TileClasses) -> tuple[str, Any, Any, str]:
