@@ -4,7 +4,7 @@ key_image()     a nodule on its axial slice, cropped, outlined, with a scale bar
 overlay()       the same crop with a heatmap over it: what speaks for, and what speaks against, each in its own ramp
 whole_slice()   the slice with a frame where the crop lies
 slide_images()  the slide and its class map; slide_overlay() the slide, or a tile of it, with a heatmap over it
-with_bar()      tissue with a scale bar; grid_of_tile() where a tile's pixels lie
+with_bar()      tissue with a scale bar; magnified() what is small; grid_of_tile() where a tile's pixels lie
 data_uri()      RGB to a PNG in a data: URI; photo_uri() to a JPEG, for tissue, which as PNG is ten times as large
 """
 
@@ -151,6 +151,12 @@ def _draw_bar(draw: Any, size: tuple[int, int], length: int, words: str, ink: st
     draw.text(place, words, fill=ink, font=font, anchor="ls", stroke_width=2, stroke_fill=edge)
 
 
+def magnified(picture: Array, least: int) -> tuple[Array, int]:
+    """A small picture so many times as large that both sides have ``least`` pixels, and how many times that is."""
+    factor = -(-least // min(picture.shape[:2]))
+    return (picture if factor <= 1 else picture.repeat(factor, axis=0).repeat(factor, axis=1)), max(1, factor)
+
+
 def with_bar(picture: Array, um_per_px: float) -> Array:
     """Tissue with a scale bar of about a quarter of its width; as it is where it is too small for one.
 
@@ -166,7 +172,7 @@ def with_bar(picture: Array, um_per_px: float) -> Array:
     power = 10.0 ** np.floor(np.log10(wanted))
     bar_um = max(step * power for step in (1, 2, 5) if step * power <= wanted)
     image = Image.fromarray(picture)
-    words = f"{bar_um / 1000:g} mm" if bar_um >= 1000 else f"{bar_um:g} µm"
+    words = f"{bar_um / 1000:g} mm" if bar_um >= 1000 else f"{bar_um:g} um"  # Pillow's own font has no micro sign
     _draw_bar(ImageDraw.Draw(image), image.size, round(bar_um / um_per_px), words, "black", "white")
     return np.asarray(image)
 

@@ -27,6 +27,7 @@ from .report_words import _, class_words
 from .slides import StoredSlide
 
 MOST_TILES = 4
+_LEAST_PX = 200  # of a side of a tile's picture
 _APART = 2.0  # tile sides between the middles of two tiles that are shown, where there are enough
 
 
@@ -119,11 +120,14 @@ def _tile(
     um = (um_per_level0 or 1.0) * grid[0, 0]
     x, y = result.origin_px[index].tolist()
     where = _("tile at %(x)s, %(y)s") % {"x": x, "y": y}
-    overlaid = None
-    if heatmap is not None:
-        overlaid = pictures.photo_uri(pictures.with_bar(pictures.slide_overlay(pixels, grid, heatmap), um))
+
+    def shown(rgb: Array) -> str:
+        large, times = pictures.magnified(rgb, _LEAST_PX)
+        return pictures.photo_uri(pictures.with_bar(large, um / times))
+
+    overlaid = None if heatmap is None else shown(pictures.slide_overlay(pixels, grid, heatmap))
     return {
-        "picture": pictures.photo_uri(pictures.with_bar(pixels, um)),
+        "picture": shown(pixels),
         "alt": _("H&E, %(where)s, scale bar in it") % {"where": where},
         "heatmap": overlaid,
         "heatmap_alt": _("Heatmap over the %(where)s") % {"where": where},

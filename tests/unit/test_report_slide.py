@@ -91,12 +91,12 @@ def test_each_tile_shows_its_own_pixels_and_its_cut_of_the_map(record, shown) ->
     group = shown["tiles"][0]
     index = representative(record.pathology, "adenocarcinoma")[0]
     own = record.slide.chosen(np.array([index]))[0].astype(int)
-    drawn = pixels(group["tiles"][0]["picture"])
-    assert drawn.shape == own.shape and np.abs(drawn - own).mean() < 12  # a JPEG of it
+    drawn, heated = (pixels(group["tiles"][0][name])[2:120:5, 2::5] for name in ("picture", "heatmap"))  # above the bar
+    assert drawn.shape == (24, 48, 3) and np.abs(drawn - own[:24]).mean() < 12  # a JPEG of it, five times as large
     assert "Adenocarcinoma 9" in group["tiles"][0]["words"] and "quality" in group["tiles"][0]["words"]
     grid = pictures.grid_of_tile(record.pathology.origin_px[index], (224.0, 224.0), (48, 48))
     heat = pictures.slide_overlay(own.astype(np.uint8), grid, record.slide_heatmaps["gradcam"]).astype(int)
-    assert np.abs(pixels(group["tiles"][0]["heatmap"]) - heat).mean() < 12
+    assert np.abs(heated - heat[:24]).mean() < 12
     assert [g["title"] for g in shown["tiles"]] == [
         "Most representative tiles: likeliest Adenocarcinoma", "Most uncertain tiles",
     ]  # fmt: skip
@@ -127,6 +127,13 @@ def test_a_scale_bar_is_as_long_as_it_says(um_per_px, length) -> None:
     assert (blank == 255).all()
     small = blank[:50, :50]
     assert pictures.with_bar(small, um_per_px) is small
+
+
+def test_what_is_small_is_magnified_by_whole_times() -> None:
+    small = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    large, times = pictures.magnified(small, 10)
+    assert times == 3 and large.shape == (12, 12, 3) and (large[::3, ::3] == small).all()
+    assert pictures.magnified(small, 4)[1] == 1
 
 
 def test_without_pixels_there_are_shares_alone_and_it_is_said() -> None:
