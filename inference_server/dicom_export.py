@@ -22,6 +22,7 @@ from shared_models.contract.errors import OutOfMemory, ServerError
 from shared_models.dicom_log import discreet
 
 from .case_record import CaseRecord
+from .dicom_header import check_identifiers
 from .dicom_source import SourceSeries
 
 _EARLIER = ("segmentation.dcm", "measurements.dcm", "heatmap_*.dcm", "report.dcm")
@@ -42,11 +43,14 @@ def write_dicom(record: CaseRecord, series: SourceSeries, out: Path, pdf: Option
 
     Raises
     ------
-    InvalidInput : the case has no CT, the series is another one, or the results contradict each other.
+    InvalidInput : the case has no CT, the series is another one or cannot be referred to, or the results contradict
+        each other.
     BadGeometry : a result does not lie on the series.
     ServerError, OutOfMemory : the files cannot be written.
     """
     series.check(record)
+    with discreet():
+        check_identifiers(series)
     parts: list[tuple[Path, Path]] = []
     try:
         out.mkdir(parents=True, exist_ok=True)

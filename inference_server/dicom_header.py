@@ -1,12 +1,15 @@
 """What every exported DICOM object has in common: who made it, and whose it is.
 
-MAKER           manufacturer, model and versions, for highdicom's constructors
-described()     what a series is, in words
-stand_ins()     the source's images as highdicom needs them: geometry and identifiers, nobody's name
-completed()     the source's own patient and study modules, and references to its real images
-plain()         text that every character set of DICOM can hold
-scheme()        who is behind our own codes
-algorithm()     what made a result
+maker()              manufacturer, model and versions, for highdicom's constructors
+described()          what a series is, in words
+plain()              text that every character set of DICOM can hold
+version()            of a model, in the characters that DICOM has
+algorithm()          what made a result
+scheme()             who is behind our own codes
+check_identifiers()  whether the source can be referred to
+stand_ins()          the source's images as highdicom needs them: geometry and identifiers, nobody's name
+decimals()           numbers as DICOM's decimal strings
+completed()          the source's own patient and study modules, and references to its real images
 
 highdicom sees no patient: what a source's header holds may break the rules that it writes by (its log and errors would
 quote it), and must come out as it went in, also in Japanese. Instance and series UIDs are new each time: the time of
@@ -31,6 +34,9 @@ MANUFACTURER = "LungXAI"
 MODEL_NAME = "LungXAI inference server"
 SYNTHETIC = "Synthetic data, not a patient."
 RESEARCH = "Research use only, not a diagnosis."
+_IN_ASCII = str.maketrans(
+    {"\\": "/", "–": "-", "—": "-", "−": "-", "µ": "u", "×": "x", "≥": ">=", "≤": "<=", "±": "+/-", "ß": "ss", "’": "'"}
+)
 # Patient, clinical trial, study and patient-at-that-study modules (PS3.3 C.7.1, C.7.2), and what says that dates were
 # shifted. Sequences of references to other objects are left out: they are of the CT, not of the patient.
 _EMPTY_ALLOWED = (
@@ -51,6 +57,7 @@ _OPTIONAL = (
     "SmokingStatus", "PregnancyStatus", "LastMenstrualDate", "PatientState", "Occupation", "AdditionalPatientHistory",
     "AdmissionID", "ServiceEpisodeID", "PatientSexNeutered",
 )  # fmt: skip
+_PLACE = ("PositionReferenceIndicator",)
 
 
 def maker() -> dict[str, Any]:
@@ -70,8 +77,7 @@ def described(what: str, synthetic: bool) -> str:
 
 def plain(text: str, most: int = 1024) -> str:
     """``text`` in ASCII, at most ``most`` characters, without what separates values in DICOM."""
-    dashes = text.replace("\\", "/").replace("–", "-").replace("—", "-").replace("µ", "u")
-    ascii_only = unicodedata.normalize("NFKD", dashes).encode("ascii", "replace").decode()
+    ascii_only = unicodedata.normalize("NFKD", text.translate(_IN_ASCII)).encode("ascii", "ignore").decode()
     kept = "".join(c for c in ascii_only if c.isprintable())
     return kept if len(kept) <= most else kept[: most - 3] + "..."
 
@@ -100,17 +106,14 @@ def scheme() -> Any:
     )
 
 
-def stand_ins(series: SourceSeries) -> list[Any]:
-    """One pydicom.Dataset per slice of the stack, in its order: a single-frame CT image without a patient.
-
-    A frame of a multi-frame file is an image with an identifier of its own here, which completed() puts right.
+def check_identifiers(series: SourceSeries) -> None:
+    """Whether the images can be referred to.
 
     Raises
     ------
     InvalidInput : identifiers that DICOM does not allow, or that two images share.
     """
-    from pydicom import Dataset
-    from pydicom.uid import UID, CTImageStorage
+    from pydicom.uid import UID
 
     uids = [series.series_uid, series.study_uid, series.frame_of_reference_uid, *(i for _, i in series.instances)]
     if not all(UID(uid).is_valid for uid in uids):
@@ -123,6 +126,16 @@ def stand_ins(series: SourceSeries) -> list[Any]:
             "Several images of the CT have the same identifier (SOP Instance UID), so no slice can be referred to.",
             "Export the original series, or have the archive correct them.",
         )
+
+
+def stand_ins(series: SourceSeries) -> list[Any]:
+    """One pydicom.Dataset per slice of the stack, in its order: a single-frame CT image without a patient.
+
+    A frame of a multi-frame file is an image with an identifier of its own here, which completed() puts right.
+    """
+    from pydicom import Dataset
+    from pydicom.uid import CTImageStorage
+
     matrix = series.stack_to_lps
     columns_mm, rows_mm = (float((matrix[:3, axis] ** 2).sum() ** 0.5) for axis in (0, 1))
     images = []
@@ -139,6 +152,8 @@ def stand_ins(series: SourceSeries) -> list[Any]:
         image.ImagePositionPatient = decimals(*series.positions[index])
         image.ImageOrientationPatient = decimals(*matrix[:3, 0] / columns_mm, *matrix[:3, 1] / rows_mm)
         image.PixelSpacing = decimals(rows_mm, columns_mm)
+        if series.datasets[0].get("LossyImageCompression") == "01":  # and with it all that is made of it
+            image.LossyImageCompression = "01"
         image.SliceThickness, image.SpacingBetweenSlices = decimals(series.thickness_mm, series.apart_mm)
         images.append(image)
     return images
@@ -157,7 +172,7 @@ def completed(made: Any, series: SourceSeries) -> Any:
     with discreet():
         if source.get("SpecificCharacterSet"):
             made.SpecificCharacterSet = source.SpecificCharacterSet
-        for name in (*_EMPTY_ALLOWED, *_OPTIONAL):
+        for name in (*_EMPTY_ALLOWED, *_OPTIONAL, *(_PLACE if "FrameOfReferenceUID" in made else ())):
             _carry(source, made, name)
     if any(frame is not None for _, frame in series.frames):
         _refer_to_frames(made, series)

@@ -96,7 +96,7 @@ def _window(low: float, high: float) -> Any:
     """All values that there are; a map that is the same everywhere has a window too."""
     from highdicom import VOILUTTransformation
 
-    width = max(high - low, np.finfo(np.float32).tiny * 1e6)
+    width = max(high - low, float(np.finfo(np.float32).tiny) * 1e6)
     return VOILUTTransformation(window_center=(low + high) / 2, window_width=width, voi_lut_function="LINEAR_EXACT")
 
 

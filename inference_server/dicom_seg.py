@@ -96,7 +96,7 @@ def _segments(record: CaseRecord, series: SourceSeries, numbers: dict[int, int])
     """Segment numbers uint8 (slices that have any, rows, columns), and the index in the stack of each slice."""
     if record.mask is None:
         raise InvalidInput("The case has nodules but no segmentation.", "Analyse the CT again.")
-    held = set(np.flatnonzero(np.bincount(record.mask.labels.ravel(), minlength=256))) - {0}
+    held = set(np.flatnonzero(np.bincount(record.mask.labels.ravel(), minlength=256)).tolist()) - {0}
     if held != set(numbers):
         raise InvalidInput("The case's segmentation does not hold the nodules listed.", "Analyse the CT again.")
     labels, (k, j, i) = series.on_stack(record.mask.labels, record.mask.ijk_to_lps)

@@ -81,9 +81,10 @@ class SourceSeries:
                 ordered, affine, notes = stacked(_of_series(survey, series_uid), same_pixels)
                 files = list(dict.fromkeys(one.path for one in ordered))
                 datasets = tuple(_header(file, next(one for one in ordered if one.path == file)) for file in files)
+                named = all(d.get("StudyInstanceUID") and d.get("SOPInstanceUID") for d in datasets)
         except OSError:
             raise InvalidInput("The CT could not be read from the disk.", "Check the path and the disk.") from None
-        if not all(d.get("StudyInstanceUID") and d.get("SOPInstanceUID") for d in datasets):
+        if not named:
             raise InvalidInput(
                 "The CT's DICOM files do not say which study or image they are.", "Export the original CT series."
             )

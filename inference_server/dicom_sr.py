@@ -57,7 +57,9 @@ def measurement_report(record: CaseRecord, series: SourceSeries, segmentation: O
         observation_context=_observer(result),
         procedure_reported=code.CHEST_CT,
         imaging_measurements=[*groups, _case(result, series), *_fused(record.fusion, series)],
-        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(code.ENGLISH),
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
+            sr.CodedConcept.from_code(code.ENGLISH)
+        ),
     )
     report[0].ContentSequence.append(_said(record, result))
     made = sr.EnhancedSR(
@@ -203,7 +205,8 @@ def _said(record: CaseRecord, result: RadiologyResult) -> Any:
     from highdicom import sr
 
     missing = [CLASS_LABELS[name] for name, value in result.probabilities.items() if value is None]
-    nothing = [("CT", result.abstention), ("All modalities", record.fusion and record.fusion.abstention)]
+    fused = None if record.fusion is None else record.fusion.abstention
+    nothing = [("CT", result.abstention), ("All modalities", fused)]
     texts = [
         (code.INTENDED_USE, RESEARCH),
         *([(code.INTENDED_USE, SYNTHETIC)] if record.synthetic else []),

@@ -19,6 +19,7 @@ from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Heatmap, LabelVolume, Nodule, RadiologyResult
 from shared_models.contract.values import CLASSES, CTVolume
 from shared_models.ct_reader import read_ct
+from shared_models.dicom_log import discreet
 from shared_models.geometry import cropped_affine, grid_affine
 from shared_models.phantom_dicom import new_uid, write_dicom
 
@@ -57,10 +58,11 @@ def source(folder: Path, geometry: str = "axial", edit=None) -> CTVolume:
     voxels = np.random.default_rng(5).integers(-1000, 400, SHAPE).astype(np.int16)
     write_dicom(CTVolume(voxels, GEOMETRIES[geometry], new_uid("dicom_cases", geometry)), folder)
     if edit is not None:
-        for file in folder.iterdir():
-            image = pydicom.dcmread(file)
-            edit(image)
-            image.save_as(file)
+        with discreet():
+            for file in folder.iterdir():
+                image = pydicom.dcmread(file)
+                edit(image)
+                image.save_as(file)
     return read_ct(folder)[0]
 
 

@@ -66,6 +66,7 @@ def test_it_says_what_it_shows_by_which_method_and_of_what(tmp_path, method) -> 
     )  # fmt: skip
     assert said["Measurement Method"].CodingSchemeDesignator == "99LUNGXAI"
     assert said["Output that is explained"].CodeMeaning == "Network output: nodule"
+    assert read.CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == "99LUNGXAI"
     how = read.DerivationDescription
     assert "a" * 64 in how and "steps 5" in how and "Research use only" in how
     assert len(how) <= 1024 and len(mapping.LUTLabel) <= 16

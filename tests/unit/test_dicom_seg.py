@@ -4,7 +4,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from dicom_cases import GEOMETRIES, case, errors, nodule, on_grid, source
+from dicom_cases import GEOMETRIES, SHAPE, case, errors, nodule, on_grid, source
 from dicom_files import enhanced_ct, write
 
 from inference_server.case_record import CaseRecord
@@ -38,6 +38,21 @@ def test_every_voxel_is_where_it_was(tmp_path, geometry) -> None:
     assert np.array_equal(_labels(record, read), record.mask.labels)
     assert seg.FrameOfReferenceUID == series.datasets[0].FrameOfReferenceUID
     assert errors(tmp_path / "seg.dcm") == []
+
+
+def test_a_mask_that_slicer_turned_round_lands_on_the_same_voxels(tmp_path) -> None:
+    record, series, _ = _made(tmp_path, "oblique")
+    affine = np.array(record.mask.ijk_to_lps)
+    affine[:3, 3] = (affine @ [SHAPE[2] - 1, 0, SHAPE[0] - 1, 1])[:3]
+    affine[:3, [0, 2]] *= -1
+    labels = np.ascontiguousarray(record.mask.labels[::-1, :, ::-1])
+    turned = CaseRecord(
+        "case-0001", radiology=record.radiology, mask=LabelVolume(labels, affine, record.mask.series_uid)
+    )
+    series.check(turned)
+    seg = segmentation(turned, series)
+    read = on_grid(seg, seg.pixel_array, record.mask.ijk_to_lps, record.mask.labels.shape)
+    assert np.array_equal(_labels(record, read), record.mask.labels)
 
 
 @pytest.mark.parametrize("geometry", ["axial", "oblique", "feet first, prone"])
