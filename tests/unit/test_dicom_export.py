@@ -170,11 +170,9 @@ def test_headers_that_break_the_rules_come_out_as_they_went_in_and_are_not_quote
     said = caplog.text + "".join(capfd.readouterr()) + "".join(str(w.message) for w in warned)
     assert not any(secret in said for secret in ("Geheim", "Doe", "um 1950"))
     with discreet():
-        read = [pydicom.dcmread(file) for file in files]
-        [made.PatientID for made in read]
-    for made in read:
-        assert made.PatientBirthDate == "um 1950" and made.PatientID.startswith("Geheim-999")
-        assert str(made.PatientName) == "Doe^Jane^^^^^too many"
+        for made in map(pydicom.dcmread, files):
+            assert made.PatientBirthDate == "um 1950" and made.PatientID.startswith("Geheim-999")
+            assert str(made.PatientName) == "Doe^Jane^^^^^too many"
 
 
 def test_an_element_that_cannot_be_read_is_left_out(tmp_path) -> None:
