@@ -8,18 +8,20 @@ drawn()        a batch of crops
 A positive prompt lies near the nodule's middle, anywhere inside it, or is a box about it; a negative one lies on
 another dense structure, and its truth is empty: a vessel that is pointed at is not a nodule. Some samples have no
 prompt: that is the search. Planes of cubes are seen in all three directions, and off the prompt's plane, so that the
-network learns where a nodule ends.
+network learns where a nodule ends. Structures of whole chests that look like nodules (ct_negatives) are pointed at, or
+searched, as what they are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import ct_data
+from .ct_negatives import Structures
 from .ct_prompts import box_map, point_map, strength
 
 PATCH = 71
@@ -38,6 +40,7 @@ class Mix:
     box : of the positive ones
     large : magnified, as whole tumours are larger than the nodules of LIDC
     cubes : planes of cubes
+    structures : of whole chests, ``searched`` of them without a prompt; ``planted`` of them nodules
     faint, small, large_ones : how many times as often as others nodules of faint texture, and small and large ones
         are drawn
     """
@@ -48,6 +51,9 @@ class Mix:
     inside: float = 0.3
     large: float = 0.2
     cubes: float = 0.3
+    structures: float = 0.0
+    searched: float = 0.5
+    planted: float = 0.3
     faint: float = 1.0
     small: float = 1.0
     large_ones: float = 1.0
@@ -57,6 +63,7 @@ class Mix:
 MIXES = {
     "even": Mix(),
     "stratified": Mix(0.15, 0.15, 0.15, 0.3, 0.15, 0.3, faint=2.0, small=1.3, large_ones=1.5),
+    "chests": Mix(none=0.15, negative=0.15, large=0.15, structures=0.2),
 }
 
 
@@ -70,6 +77,7 @@ class Pool:
     pixel_mm : (n,)
     cube_hu, cube_mask : (m, 51, 51, 51), 1 mm
     diameter_mm, texture : (n,), of the patches' nodules; texture 1 is ground glass, 5 solid, 0 unknown
+    structures : of whole chests
     """
 
     hu: Any
@@ -79,6 +87,7 @@ class Pool:
     cube_mask: Any
     diameter_mm: Any
     texture: Any
+    structures: Structures = field(default_factory=Structures.none)
 
     def often(self, mix: Mix) -> Any:
         """float64 (n,): how likely each patch is drawn."""
@@ -150,6 +159,22 @@ def _cube_planes(pool: Pool, count: int, random: np.random.Generator) -> _Planes
     return _Planes(np.array(hu), np.array(mask), np.array(shadow), known, np.ones(count), np.array(dz))
 
 
+def _structures(pool: Pool, count: int, random: np.random.Generator, mix: Mix) -> _Planes:
+    """Of whole chests; the shadow is that of the nodule in the middle, and empty where none is there."""
+    from scipy.ndimage import label
+
+    held = pool.structures
+    wanted = random.random(count) < mix.planted
+    picked = []
+    for nodule in wanted:
+        alike = np.flatnonzero(held.nodules == nodule)
+        picked.append(int(random.choice(alike)) if len(alike) else int(random.integers(len(held.hu))))
+    mask = held.mask[picked]
+    marks = [label(one)[0] for one in mask]
+    shadow = np.array([(m == m[PATCH // 2, PATCH // 2]) & (m > 0) for m in marks])
+    return _Planes(held.hu[picked], mask, shadow, held.known[picked], np.full(count, 0.9), np.zeros(count))
+
+
 def _joined(a: _Planes, b: _Planes) -> _Planes:
     return _Planes(*(np.concatenate([getattr(a, n), getattr(b, n)]) for n in a.__dataclass_fields__))
 
@@ -219,22 +244,30 @@ def drawn(pool: Pool, count: int, side: int, random: np.random.Generator, mix: M
     import torch
 
     cubes = int(round(count * mix.cubes))
-    planes = _joined(_patches(pool, count - cubes, random, mix), _cube_planes(pool, cubes, random))
+    chests = int(round(count * mix.structures)) if len(pool.structures.hu) else 0
+    planes = _joined(_patches(pool, count - cubes - chests, random, mix), _cube_planes(pool, cubes, random))
+    if chests:
+        planes = _joined(planes, _structures(pool, chests, random, mix))
     native = planes.pixel_mm < 0.99
     zoom = np.where(native, 1.0, random.uniform(1.0, 1.6, count))
     point, centre = np.empty((count, 2)), np.empty((count, 2))
     negative, boxed = np.zeros(count, bool), np.zeros(count, bool)
     none = random.random(count) < mix.none
+    if chests:
+        none[-chests:] = random.random(chests) < mix.searched
     # The search reads coarser pixels: it has whole lungs to go through.
     zoom[none] *= random.uniform(0.6, 1.0, int(none.sum()))
     zoom *= np.where(random.random(count) < mix.large, random.uniform(1.2, 2.4, count), 1.0)
     for i in range(count):
-        middle = _middle(planes.shadow[i])
+        is_nodule = planes.shadow[i].any()
+        middle = _middle(planes.shadow[i]) if is_nodule else np.full(2, (PATCH - 1) / 2)
         elsewhere = None
-        if not none[i] and random.random() < mix.negative:
+        if not is_nodule:
+            elsewhere = middle + random.normal(0, 1.0, 2)
+        elif not none[i] and random.random() < mix.negative:
             elsewhere = _elsewhere(planes.hu[i], planes.shadow[i], planes.known[i], random)
         if elsewhere is not None:
-            point[i], negative[i] = elsewhere, True
+            point[i], negative[i] = elsewhere, not none[i]
             planes.dz_mm[i] = random.normal(0, 3) * (random.random() < mix.cubes)
         elif random.random() < mix.inside:
             places = np.argwhere(planes.shadow[i])
@@ -259,4 +292,6 @@ def drawn(pool: Pool, count: int, side: int, random: np.random.Generator, mix: M
             distance = np.linalg.norm(place[i] - point[i], axis=-1) / step[i]
             prompt[i] = point_map(distance) * power[i]
     truth[torch.from_numpy(negative)] = 0.0
+    pointed = torch.from_numpy(~none & (np.arange(count) >= count - chests))
+    truth[pointed] = shadow[pointed]  # only the nodule that is pointed at
     return Samples(_noisy(hu, random), torch.from_numpy(prompt), truth, known)

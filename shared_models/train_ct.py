@@ -26,6 +26,7 @@ from torch.nn import functional
 from . import ct_data
 from .contract.errors import InvalidInput
 from .contract.values import Array
+from .ct_negatives import SEEDS, Structures, of_drawn_chests, of_far_lung
 from .ct_network import FEATURES, inputs, load, network
 from .ct_prompts import point_map
 from .ct_sampling import MIXES, PATCH, Pool, Samples, drawn
@@ -52,7 +53,8 @@ class Recipe:
     patience : epochs without a better score before it ends; 0 never does
     rate : highest learning rate
     average : how much of the averaged weights a step keeps
-    mix : of MIXES: which samples are drawn how often
+    mix : of MIXES: which samples are drawn how often; one with structures of whole chests finds them with the weights
+        that it goes on from
     start_from : file of weights to go on from; they say how wide the network is
     width : of ct_network.FEATURES, of a new network
     final : train on validation too, and keep the last weights
@@ -71,6 +73,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.mix not in MIXES:
             raise ValueError(f"mix is one of {', '.join(MIXES)}")
+        if MIXES[self.mix].structures and not self.start_from:
+            raise ValueError(f"the mix {self.mix} needs weights to go on from (start_from)")
         if self.width not in FEATURES:
             raise ValueError(f"width is one of {', '.join(map(str, FEATURES))}")
         if min(self.epochs, self.epoch_steps) < 1 or self.rate <= 0 or not 0 <= self.average < 1 or self.patience < 0:
@@ -151,7 +155,10 @@ class NoduleTask(TrainingTask):
         return figures["epoch"] if self.recipe.final else figures["val_dice"]
 
     def told(self) -> dict[str, Any]:
+        found = self.pool.structures
+        chests = {"train_structures": len(found.hu), "train_planted": int(found.nodules.sum())} if len(found.hu) else {}
         return {
+            **chests,
             "train_patches": len(self.pool.hu), "train_cubes": len(self.pool.cube_hu),
             "val_patches": len(self.held.hu), "val_cubes": len(self.held.cube_hu), "started_from": self.started,
         }  # fmt: skip
@@ -166,7 +173,9 @@ def _earlier(weights: Optional[Path]) -> Optional[dict[str, Any]]:
 
 
 def _few(pool: Pool, limit: Optional[int]) -> Pool:
-    return Pool(*(getattr(pool, field.name)[:limit] for field in dataclasses.fields(pool)))
+    """The first ``limit`` patches and cubes; its structures are found afterwards."""
+    names = [field.name for field in dataclasses.fields(pool) if field.name != "structures"]
+    return dataclasses.replace(pool, **{name: getattr(pool, name)[:limit] for name in names})
 
 
 def trained(request: TrainRequest) -> None:
@@ -186,7 +195,17 @@ def trained(request: TrainRequest) -> None:
             )
     pool = Pool.read(request.data, *(("train", "val") if recipe.final else ("train",)))
     held = Pool.read(request.data, "val")
-    train(NoduleTask(_few(pool, request.limit), _few(held, request.limit), recipe), request)
+    pool, held = _few(pool, request.limit), _few(held, request.limit)
+    if MIXES[recipe.mix].structures:
+        pool = dataclasses.replace(pool, structures=_structures(recipe, request))
+    train(NoduleTask(pool, held, recipe), request)
+
+
+def _structures(recipe: Recipe, request: TrainRequest) -> Structures:
+    """Of drawn chests and of the real series, as the weights to go on from see them."""
+    model = load(Path(recipe.start_from))
+    drawn_chests = of_drawn_chests(model, SEEDS[: request.limit])
+    return Structures.joined([drawn_chests, of_far_lung(model, request.data)])
 
 
 def main() -> None:
