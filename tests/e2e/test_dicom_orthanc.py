@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from dicom_slide_files import tissue, write_slide
 from orthanc_server import PASSWORD, Orthanc, nodes_of, orthanc, tls_files
+from test_dicom_annotations import case as tiles_case
 
 from inference_server.case_record import CaseRecord
+from inference_server.dicom_annotations import write_annotations
 from inference_server.dicom_association import echo
 from inference_server.dicom_command import register
 from inference_server.dicom_export import write_dicom
@@ -58,11 +61,13 @@ def server(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source series in ``ct`` and the results in ``dicom``."""
+    """A folder with sources in ``ct`` and ``slide``, and what was made of them in ``dicom`` and ``annotations``."""
     folder, case = tmp_path_factory.mktemp("made"), record()
     assert case.volume is not None
     write_series(case.volume, folder / "ct")
     write_dicom(case, SourceSeries.read(folder / "ct", SERIES), folder / "dicom", PDF)
+    slide = write_slide(folder / "slide", tissue())
+    write_annotations(tiles_case(slide, pixels=False), slide.parent, folder / "annotations")
     return folder
 
 
@@ -105,8 +110,20 @@ def test_the_source_series_comes_to_the_same_voxels(made, nodes, tmp_path, name)
     assert back.series_uid == SERIES and not (tmp_path / "ct.partial").exists()
 
 
+def test_annotations_go_back_to_their_slide(made, nodes, server, tmp_path) -> None:
+    (tiles,) = (made / "annotations").iterdir()
+    original = pydicom.dcmread(tiles)
+    for there, back in (("pacs", "archive"), ("archive", "pacs")):
+        server.clear()
+        (one,) = send([tiles], node_named(there))
+        assert (one.what, one.state) == ("Microscopy Bulk Simple Annotations", STORED)
+        receive(node_named(back), original.SeriesInstanceUID, tmp_path / back)
+        assert same(pydicom.dcmread(tmp_path / back / "00001.dcm"), original)
+
+
 def test_what_lungxai_did_not_write_is_sent_only_when_asked(made, nodes, server, tmp_path) -> None:
-    shutil.copytree(made, tmp_path / "both")
+    for part in ("ct", "dicom"):
+        shutil.copytree(made / part, tmp_path / "both" / part)
     with pytest.raises(InvalidInput, match=r"did not write: CT Image \(8\).*Nothing was sent"):
         send([tmp_path / "both"], node_named("pacs"))
     assert server.count() == 0
@@ -150,7 +167,7 @@ def test_an_object_that_the_archive_does_not_take_is_told_by_kind_and_status(mad
 
 @pytest.mark.parametrize("name", ["pacs", "archive"])
 def test_series_are_found_by_study_and_by_patient_without_names(made, nodes, name) -> None:
-    send([made], node_named("pacs"), others=True)
+    send([made / "ct", made / "dicom"], node_named("pacs"), others=True)
     study = pydicom.dcmread(made / "dicom" / "report.dcm").StudyInstanceUID
     found = find(node_named(name), study=study)
     assert found == find(node_named(name), patient="SYNTHETIC") and len(found) == 5
