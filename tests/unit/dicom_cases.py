@@ -139,7 +139,7 @@ def on_grid(dataset, pixels, ijk_to_lps, shape, dtype=np.uint8):
         index = np.linalg.solve(
             ijk_to_lps, affine @ np.stack([i, j, np.zeros_like(i), np.ones_like(i)]).astype(float)
         )[:3]  # fmt: skip
-        assert np.abs(index - np.rint(index)).max() < 1e-4
+        assert np.abs(index - np.rint(index)).max(initial=0.0) < 1e-4
         where = tuple(np.rint(index).astype(int)[::-1])
         whole[where] = frame[j, i] if segment is None else segment
     return whole
