@@ -168,13 +168,19 @@ def _find(given: argparse.Namespace) -> int:
 
 
 def _receive(given: argparse.Namespace) -> int:
+    from shared_models.contract.errors import Cancelled
+
     from .dicom_nodes import node_named
     from .dicom_receive import receive
     from .progress import ProgressBar
 
     source = given.folder if given.folder is not None else node_named(given.source)
-    with _stoppable() as stopped, ProgressBar("Receiving") as bar:
-        came = receive(source, given.series, given.out, bar.update, stopped, study_uid=given.study)
+    try:
+        with _stoppable() as stopped, ProgressBar("Receiving") as bar:
+            came = receive(source, given.series, given.out, bar.update, stopped, study_uid=given.study)
+    except Cancelled as fault:
+        print(f"lungxai: {fault}", file=sys.stderr)
+        return 130
     before = came.images - came.fetched
     print(f"{came.images} images, {came.size / 1e6:.1f} MB, in {came.folder}", end="")
     print(f"; {before} of them were there from the attempt before." if before else ".")

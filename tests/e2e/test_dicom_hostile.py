@@ -1,5 +1,8 @@
 """Archives that answer badly: every one is told in words, nothing of another patient is kept, nobody waits for ever."""
 
+import argparse
+import os
+import signal
 import socket
 import threading
 import time
@@ -15,6 +18,7 @@ from pydicom.uid import CTImageStorage
 
 from inference_server import dicom_association, dicom_web
 from inference_server.dicom_association import echo
+from inference_server.dicom_command import register
 from inference_server.dicom_nodes import DimseNode, WebNode
 from inference_server.dicom_query import find
 from inference_server.dicom_receive import receive
@@ -330,6 +334,52 @@ def test_another_series_by_c_get_is_not_kept(tmp_path) -> None:
             receive(archive.node, SERIES, tmp_path / "ct")
     with DimseArchive(images=listed, listed=listed) as archive:
         assert receive(archive.node, SERIES, tmp_path / "ct").fetched == 1
+
+
+def lungxai(*words: object) -> int:
+    parser = argparse.ArgumentParser()
+    register(parser.add_subparsers())
+    given = parser.parse_args(["dicom", *map(str, words)])
+    return int(given.run(given))
+
+
+def test_ctrl_c_stops_between_two_images_and_loses_none(tmp_path, monkeypatch, capsys) -> None:
+    answers = honest()
+    second = answers["/instances/1.2.3.999.1.2"]
+
+    def pressed(handler) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        second(handler)
+
+    file = tmp_path / "nodes.toml"
+    monkeypatch.setenv("LUNGXAI_NODES", str(file))
+    command = ("receive", "--from", "archive", "--series", SERIES, "--out", tmp_path / "ct")
+    with FakeArchive(answers | {"/instances/1.2.3.999.1.2": pressed}) as archive:
+        file.write_text(f'[nodes.archive]\nkind = "dicomweb"\nurl = "{archive.url}"\n')
+        assert lungxai(*command) == 130
+        assert "Stopped. What came is kept; ask for the same series again" in capsys.readouterr().err
+        assert len(list((tmp_path / "ct.partial").iterdir())) == 1
+        archive.answers = honest()
+        assert lungxai(*command) == 0 and "1 of them were there from the attempt before" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_while_sending_tells_what_is_there(tmp_path, monkeypatch, capsys) -> None:
+    for index in range(3):
+        (tmp_path / f"{index}.dcm").write_bytes(encoded(ct_image(index)))
+
+    def pressed(handler) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        said(stow(stored=[item(OWN)]))(handler)
+
+    file = tmp_path / "nodes.toml"
+    monkeypatch.setenv("LUNGXAI_NODES", str(file))
+    with FakeArchive({f"/studies/{STUDY}": pressed}) as archive:
+        file.write_text(f'[nodes.archive]\nkind = "dicomweb"\nurl = "{archive.url}"\n')
+        assert lungxai("send", tmp_path, "--to", "archive", "--others") == 1
+    out = capsys.readouterr().out
+    assert "0.dcm  CT Image  stored (HTTP 200)" in out and "2.dcm  CT Image  not sent: Stopped before." in out
+    assert "1 of 3 objects are in archive. Research use only" in out
 
 
 def test_no_word_of_a_patient_reaches_a_log(tmp_path, caplog) -> None:
