@@ -1,4 +1,4 @@
-// The server's API as this page needs it. Every request carries the token and the protocol, and goes to this server only.
+// The API as this page needs it. Every request carries the token and the protocol, and goes to this server only.
 //
 // Fault   what the server said, or why it could not be reached: a message and a remedy, both for the reader
 // Api     json(), text(), blob(), stream(); onFault is told of 401 and of a server that does not answer

@@ -18,9 +18,16 @@ export function percent(value) {
  */
 export function bars(probabilities, caption) {
   // The roles keep it a table where a narrow screen lays it out otherwise.
-  return h("table", { class: "bars", role: "table" },
+  return h(
+    "table",
+    { class: "bars", role: "table" },
     h("caption", {}, caption),
-    h("tbody", { role: "rowgroup" }, CLASSES.map((name) => row(name, probabilities[name]))));
+    h(
+      "tbody",
+      { role: "rowgroup" },
+      CLASSES.map((name) => row(name, probabilities[name])),
+    ),
+  );
 }
 
 function row(name, value) {
@@ -32,8 +39,11 @@ function row(name, value) {
     fill.style.backgroundColor = CLASS_COLOURS[name];
     track.append(fill);
   }
-  return h("tr", { role: "row" },
+  return h(
+    "tr",
+    { role: "row" },
     h("th", { role: "rowheader", scope: "row" }, CLASS_LABELS[name]),
     h("td", { class: "bar", "aria-hidden": "true" }, track),
-    h("td", { class: "value", role: "cell" }, percent(value)));
+    h("td", { class: "value", role: "cell" }, percent(value)),
+  );
 }

@@ -32,7 +32,10 @@ export class CaseView {
   #report;
   #results;
   #notes;
-  #poll = new Poll(() => this.#load(), () => (this.#active ? ACTIVE_MS : QUIET_MS));
+  #poll = new Poll(
+    () => this.#load(),
+    () => (this.#active ? ACTIVE_MS : QUIET_MS),
+  );
 
   constructor(api, id) {
     this.#api = api;
@@ -45,14 +48,35 @@ export class CaseView {
     this.#notes = new BoardNotes(api, id);
     this.#body.append(
       h("div", {}, this.#jobs.element, this.#results.element),
-      h("div", {},
-        h("section", { class: "card", "aria-labelledby": "report" }, h("h2", { id: "report" }, words.report), this.#report.element),
+      h(
+        "div",
+        {},
+        h(
+          "section",
+          { class: "card", "aria-labelledby": "report" },
+          h("h2", { id: "report" }, words.report),
+          this.#report.element,
+        ),
         this.#notes.element,
-        h("section", { class: "card", "aria-labelledby": "delete" }, h("h2", { id: "delete" }, words.deleteTitle),
+        h(
+          "section",
+          { class: "card", "aria-labelledby": "delete" },
+          h("h2", { id: "delete" }, words.deleteTitle),
           h("p", { class: "soft" }, words.deleteHelp),
-          h("button", { type: "button", class: "danger", on: { click: () => this.#delete() } }, words.deleteCase))));
-    this.element = h("main", { id: "main" },
-      h("p", {}, h("a", { href: "#" }, words.backToCases)), this.heading, this.#about, this.#problem, this.#states, this.#body);
+          h("button", { type: "button", class: "danger", on: { click: () => this.#delete() } }, words.deleteCase),
+        ),
+      ),
+    );
+    this.element = h(
+      "main",
+      { id: "main" },
+      h("p", {}, h("a", { href: "#" }, words.backToCases)),
+      this.heading,
+      this.#about,
+      this.#problem,
+      this.#states,
+      this.#body,
+    );
   }
 
   focus() {
@@ -105,8 +129,11 @@ export class CaseView {
     const text = JSON.stringify(states);
     if (this.#states.dataset.shown === text) return;
     this.#states.dataset.shown = text;
-    this.#states.replaceChildren(...Object.entries(states).map(([name, state]) =>
-      h("div", {}, h("dt", {}, words.columns[name]), h("dd", {}, stateMark(state)))));
+    this.#states.replaceChildren(
+      ...Object.entries(states).map(([name, state]) =>
+        h("div", {}, h("dt", {}, words.columns[name]), h("dd", {}, stateMark(state))),
+      ),
+    );
   }
 
   /** The case cannot be shown: it was deleted, or its name is none. */
@@ -118,7 +145,12 @@ export class CaseView {
   }
 
   async #delete() {
-    const sure = await ask({ title: words.deleteQuestion(this.#id), text: words.deleteText, confirm: words.deleteSure, typed: this.#id });
+    const sure = await ask({
+      title: words.deleteQuestion(this.#id),
+      text: words.deleteText,
+      confirm: words.deleteSure,
+      typed: this.#id,
+    });
     if (!sure) return;
     try {
       await this.#api.json("DELETE", casePath(this.#id));

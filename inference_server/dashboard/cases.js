@@ -1,4 +1,4 @@
-// CaseList: every case, newest first, with the state of each modality. It shows PAGE of them at a time and stays current.
+// CaseList: every case, newest first, with the state of each modality, PAGE of them at a time; it stays current.
 
 import { h, icon, when } from "./element.js";
 import { draftOf } from "./note.js";
@@ -20,24 +20,56 @@ export class CaseList {
   #first = 0;
   #rows = new Map();
   #left = "";
-  #poll = new Poll(() => this.#load(), () => this.#period());
+  #poll = new Poll(
+    () => this.#load(),
+    () => this.#period(),
+  );
   #filter = h("input", {
-    id: "filter", type: "search", autocomplete: "off", spellcheck: "false", on: { input: () => this.#filtered() },
+    id: "filter",
+    type: "search",
+    autocomplete: "off",
+    spellcheck: "false",
+    on: { input: () => this.#filtered() },
   });
   #count = h("p", { class: "soft", role: "status" }, words.loading);
   #body = h("tbody", { role: "rowgroup" });
-  #table = h("table", { class: "cases", role: "table", "aria-label": words.cases, hidden: true },
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
-      COLUMNS.map((name) => h("th", { role: "columnheader", scope: "col" }, words.columns[name])))),
-    this.#body);
-  #empty = h("div", { class: "card", hidden: true }, h("p", {}, words.noCases), h("p", { class: "soft" }, words.noCasesHelp));
+  #table = h(
+    "table",
+    { class: "cases", role: "table", "aria-label": words.cases, hidden: true },
+    h(
+      "thead",
+      { role: "rowgroup" },
+      h(
+        "tr",
+        { role: "row" },
+        COLUMNS.map((name) => h("th", { role: "columnheader", scope: "col" }, words.columns[name])),
+      ),
+    ),
+    this.#body,
+  );
+  #empty = h(
+    "div",
+    { class: "card", hidden: true },
+    h("p", {}, words.noCases),
+    h("p", { class: "soft" }, words.noCasesHelp),
+  );
   #earlier = h("button", { type: "button", on: { click: () => this.#turn(-PAGE) } }, words.newer);
   #later = h("button", { type: "button", on: { click: () => this.#turn(PAGE) } }, words.older);
   #pager = h("nav", { class: "row pager", "aria-label": words.pages, hidden: true }, this.#earlier, this.#later);
-  element = h("main", { id: "main" },
-    h("div", { class: "row spread" }, this.heading,
-      h("div", { class: "row filter" }, h("label", { for: "filter" }, words.filter), this.#filter)),
-    this.#count, this.#empty, h("div", { class: "card flush" }, this.#table), this.#pager);
+  element = h(
+    "main",
+    { id: "main" },
+    h(
+      "div",
+      { class: "row spread" },
+      this.heading,
+      h("div", { class: "row filter" }, h("label", { for: "filter" }, words.filter), this.#filter),
+    ),
+    this.#count,
+    this.#empty,
+    h("div", { class: "card flush" }, this.#table),
+    this.#pager,
+  );
 
   constructor(api) {
     this.#api = api;
@@ -148,8 +180,19 @@ function newRow(entry) {
   const cells = Object.fromEntries(["radiology", "pathology", "clinical", "fusion"].map((name) => [name, cell(name)]));
   const made = cell("made");
   made.append(when(entry.created));
-  const element = h("tr", { role: "row" },
-    h("th", { role: "rowheader", scope: "row" }, link, entry.synthetic && [" ", h("span", { class: "badge" }, words.synthetic)], " ", unsaved),
-    made, Object.values(cells));
+  const element = h(
+    "tr",
+    { role: "row" },
+    h(
+      "th",
+      { role: "rowheader", scope: "row" },
+      link,
+      entry.synthetic && [" ", h("span", { class: "badge" }, words.synthetic)],
+      " ",
+      unsaved,
+    ),
+    made,
+    Object.values(cells),
+  );
   return { element, link, unsaved, cells, signature: "" };
 }

@@ -21,12 +21,22 @@ export function ask({ title, text, confirm, keep = words.keep, typed = null }) {
       event.preventDefault();
       if (!sure.disabled) dialog.close("sure");
     };
-    const dialog = h("dialog", { "aria-labelledby": "question", "aria-describedby": "consequence" },
-      h("form", { on: { submit } },
+    const dialog = h(
+      "dialog",
+      { "aria-labelledby": "question", "aria-describedby": "consequence" },
+      h(
+        "form",
+        { on: { submit } },
         h("h2", { id: "question" }, title),
-        h("div", { id: "consequence" }, text.map((line) => h("p", {}, line))),
+        h(
+          "div",
+          { id: "consequence" },
+          text.map((line) => h("p", {}, line)),
+        ),
         typed !== null && [h("label", { for: "typed" }, words.typeToConfirm(typed)), input],
-        h("div", { class: "row end" }, leave, sure)));
+        h("div", { class: "row end" }, leave, sure),
+      ),
+    );
     dialog.addEventListener("close", () => {
       dialog.remove();
       answered(dialog.returnValue === "sure");

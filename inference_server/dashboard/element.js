@@ -20,7 +20,12 @@ export function h(tag, properties = {}, ...children) {
     if (name === "on") for (const [event, handler] of Object.entries(value)) element.addEventListener(event, handler);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== false).map(textOrNode));
+  element.append(
+    ...children
+      .flat(Infinity)
+      .filter((child) => child !== null && child !== false)
+      .map(textOrNode),
+  );
   return element;
 }
 

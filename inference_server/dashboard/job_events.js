@@ -51,7 +51,10 @@ async function* events(body) {
       const blocks = (text + value).split("\n\n");
       text = blocks.pop();
       for (const block of blocks) {
-        const data = block.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5));
+        const data = block
+          .split("\n")
+          .filter((line) => line.startsWith("data:"))
+          .map((line) => line.slice(5));
         if (data.length) yield JSON.parse(data.join("\n"));
       }
     }

@@ -19,8 +19,14 @@ export class JobList {
   #earlier = h("ul", { class: "plain" });
   #details = h("details", { hidden: true }, h("summary", {}, words.earlierJobs), this.#earlier);
   #none = h("p", { class: "soft" }, words.noJobs);
-  element = h("section", { class: "card", "aria-labelledby": "jobs" },
-    h("h2", { id: "jobs" }, words.jobs), this.#none, this.#current, this.#details);
+  element = h(
+    "section",
+    { class: "card", "aria-labelledby": "jobs" },
+    h("h2", { id: "jobs" }, words.jobs),
+    this.#none,
+    this.#current,
+    this.#details,
+  );
 
   /** @param {() => void} over  called when a job has ended */
   constructor(api, over) {
@@ -44,7 +50,10 @@ export class JobList {
     }
     this.#none.hidden = current.length > 0;
     this.#none.textContent = jobs.length ? words.noneRunning : words.noJobs;
-    const earlier = jobs.filter((job) => !current.includes(job)).slice(-EARLIER).reverse();
+    const earlier = jobs
+      .filter((job) => !current.includes(job))
+      .slice(-EARLIER)
+      .reverse();
     this.#details.hidden = !earlier.length;
     this.#earlier.replaceChildren(...earlier.map(line));
     for (const job of current.filter((one) => !ended(one)).slice(0, FOLLOWED)) this.#follow(job.job_id);
@@ -77,7 +86,12 @@ export class JobList {
 
   async #cancel(job) {
     const kind = words.kinds[job.kind];
-    const sure = await ask({ title: words.cancelTitle(kind), text: words.cancelText, confirm: words.cancelSure, keep: words.cancelKeep });
+    const sure = await ask({
+      title: words.cancelTitle(kind),
+      text: words.cancelText,
+      confirm: words.cancelSure,
+      keep: words.cancelKeep,
+    });
     if (!sure) return;
     try {
       this.#move(await this.#api.json("DELETE", `/v1/jobs/${encodeURIComponent(job.job_id)}`));
@@ -101,9 +115,19 @@ class JobCard {
   constructor(job, cancel) {
     const kind = words.kinds[job.kind] ?? job.kind;
     this.#bar.setAttribute("aria-label", words.progressOf(kind));
-    this.#button = h("button", { type: "button", "aria-label": words.cancelJob(kind), on: { click: cancel } }, words.cancel);
-    this.element = h("li", { class: "job" },
-      h("div", { class: "row spread" }, this.#title, this.#button), this.#bar, this.#stage, this.#problem);
+    this.#button = h(
+      "button",
+      { type: "button", "aria-label": words.cancelJob(kind), on: { click: cancel } },
+      words.cancel,
+    );
+    this.element = h(
+      "li",
+      { class: "job" },
+      h("div", { class: "row spread" }, this.#title, this.#button),
+      this.#bar,
+      this.#stage,
+      this.#problem,
+    );
   }
 
   /** Show a progress; true where the job has just ended. */
@@ -149,7 +173,8 @@ class JobCard {
   #speak(before, job, kind) {
     const quarter = job.state === "running" ? Math.floor(4 * job.fraction) : -1;
     const changed = before !== null && before.state !== job.state;
-    if (changed && ended(job)) announce([words.said(kind, words.jobStates[job.state]), job.error?.message].filter(Boolean).join(" "));
+    if (changed && ended(job))
+      announce([words.said(kind, words.jobStates[job.state]), job.error?.message].filter(Boolean).join(" "));
     else if (changed) announce(words.said(kind, words.jobStates[job.state]));
     else if (before && quarter > this.#spoken) announce(words.said(kind, words.percent(25 * quarter)));
     this.#spoken = quarter;
@@ -159,5 +184,11 @@ class JobCard {
 /** A job that is over, in one line. */
 function line(job) {
   const kind = words.kinds[job.kind] ?? job.kind;
-  return h("li", {}, icon(MARKS[job.state]), ` ${kind}: ${words.jobStates[job.state]}`, job.error && `. ${job.error.message}`);
+  return h(
+    "li",
+    {},
+    icon(MARKS[job.state]),
+    ` ${kind}: ${words.jobStates[job.state]}`,
+    job.error && `. ${job.error.message}`,
+  );
 }

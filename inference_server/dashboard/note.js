@@ -2,7 +2,8 @@
 // draftOf()    what was written for a case and not saved; null where there is nothing
 // anyDraft()   whether there is such text for any case
 //
-// What is written stays in sessionStorage until it is saved: it survives a reload and a new log-in, and ends with the tab.
+// What is written stays in sessionStorage until it is saved: it survives a reload and a new log-in, and ends with the
+// tab.
 
 import { casePath } from "./api.js";
 import { NOTE_LIMITS } from "./contract.js";
@@ -54,17 +55,30 @@ export class BoardNotes {
     const kept = draftOf(id);
     for (const name of FIELDS) this.#inputs[name].value = kept?.[name] ?? "";
     this.#inputs.author.value ||= sessionStorage.getItem(AUTHOR) ?? "";
+    // Enter in one of the lines goes on to the next field: it would send a note that cannot be taken back.
+    this.#onEnter(this.#inputs.decision, this.#inputs.text);
+    this.#onEnter(this.#inputs.author, this.#save);
     const labelled = (name) => [h("label", { for: `note-${name}` }, words.note[name]), this.#inputs[name]];
     const submit = (event) => {
       event.preventDefault();
       this.#send();
     };
-    this.element = h("section", { class: "card", "aria-labelledby": "notes" },
+    this.element = h(
+      "section",
+      { class: "card", "aria-labelledby": "notes" },
       h("h2", { id: "notes" }, words.boardNote),
-      h("form", { on: { submit }, novalidate: true }, ["decision", "text", "author"].map(labelled),
-        h("p", { id: "note-help", class: "soft" }, words.noteHelp), this.#problem,
-        h("div", { class: "row" }, this.#save, this.#state)),
-      h("h3", {}, words.history), this.#none, this.#history);
+      h(
+        "form",
+        { on: { submit }, novalidate: true },
+        ["decision", "text", "author"].map(labelled),
+        h("p", { id: "note-help", class: "soft" }, words.noteHelp),
+        this.#problem,
+        h("div", { class: "row" }, this.#save, this.#state),
+      ),
+      h("h3", {}, words.history),
+      this.#none,
+      this.#history,
+    );
     this.#tellState();
   }
 
@@ -78,6 +92,14 @@ export class BoardNotes {
   about(results) {
     this.#results = results;
     this.#draw();
+  }
+
+  #onEnter(input, next) {
+    input.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing) return;
+      event.preventDefault();
+      next.focus();
+    });
   }
 
   #written() {
@@ -110,7 +132,8 @@ export class BoardNotes {
       if (!this.#unsaved) throw { message: words.emptyNote, remedy: "" };
       this.#notes = [...this.#notes, await this.#api.json("POST", casePath(this.#id, "notes"), sent)];
       // What was typed while it was being saved is not lost.
-      for (const name of ["text", "decision"]) if (this.#inputs[name].value === sent[name]) this.#inputs[name].value = "";
+      for (const name of ["text", "decision"])
+        if (this.#inputs[name].value === sent[name]) this.#inputs[name].value = "";
       this.#keep();
       this.#draw();
       announce(words.noteSaved);
@@ -134,10 +157,13 @@ export class BoardNotes {
 
   #entry(note) {
     const earlier = this.#results && note.about && note.about !== this.#results;
-    return h("li", { class: "note" },
+    return h(
+      "li",
+      { class: "note" },
       note.decision && h("p", { class: "decision" }, note.decision),
       note.text && h("p", { class: "written" }, note.text),
       h("p", { class: "soft" }, note.author || words.noAuthor, ", ", when(note.created)),
-      earlier && h("p", { class: "soft" }, icon("waiting"), ` ${words.aboutEarlier}`));
+      earlier && h("p", { class: "soft" }, icon("waiting"), ` ${words.aboutEarlier}`),
+    );
   }
 }

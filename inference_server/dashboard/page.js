@@ -23,17 +23,36 @@ class Page {
   #cases = new CaseList(this.#api);
   #view = null;
   #place = h("div", { id: "view" });
-  #skip = h("a", { class: "skip", href: "#main", hidden: true, on: { click: (event) => this.#skipTo(event) } }, words.skip);
+  #skip = h(
+    "a",
+    { class: "skip", href: "#main", hidden: true, on: { click: (event) => this.#skipTo(event) } },
+    words.skip,
+  );
   #leave = h("button", { type: "button", hidden: true, on: { click: () => this.#logOut() } }, words.logOut);
 
   begin() {
     document.documentElement.lang = LANGUAGE;
-    document.getElementById("page").replaceChildren(this.#skip,
-      h("header", {}, h("div", { class: "row spread" }, h("a", { class: "brand", href: "#" }, icon("mark"), words.name), this.#leave),
-        h("p", { class: "notice" }, words.notice)),
-      this.#server.box, this.#session.element, this.#place,
-      h("footer", {}, this.#server.line),
-      h("div", { id: "spoken", class: "spoken", "aria-live": "polite" }));
+    document
+      .getElementById("page")
+      .replaceChildren(
+        this.#skip,
+        h(
+          "header",
+          {},
+          h(
+            "div",
+            { class: "row spread" },
+            h("a", { class: "brand", href: "#" }, icon("mark"), words.name),
+            this.#leave,
+          ),
+          h("p", { class: "notice" }, words.notice),
+        ),
+        this.#server.box,
+        this.#session.element,
+        this.#place,
+        h("footer", {}, this.#server.line),
+        h("div", { id: "spoken", class: "spoken", "aria-live": "polite" }),
+      );
     this.#api.onFault = (fault) => this.#heard(fault);
     addEventListener("hashchange", () => this.#moved());
     addEventListener("beforeunload", (event) => anyDraft() && event.preventDefault());

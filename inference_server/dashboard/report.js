@@ -12,7 +12,11 @@ export class ReportLinks {
   #api;
   #id;
   #status = h("p", { role: "status", class: "soft" });
-  #paper = h("select", { id: "paper" }, PAPERS.map((name) => h("option", { value: name }, words.papers[name])));
+  #paper = h(
+    "select",
+    { id: "paper" },
+    PAPERS.map((name) => h("option", { value: name }, words.papers[name])),
+  );
   #row;
   element;
 
@@ -21,13 +25,23 @@ export class ReportLinks {
     this.#api = api;
     this.#id = id;
     this.#paper.value = LETTER_LANDS.test(navigator.language) ? "letter" : "a4";
-    const link = h("a", { class: "button first", href: `#${new URLSearchParams({ case: id, view: "report" })}` }, words.openReport);
+    const link = h(
+      "a",
+      { class: "button first", href: `#${new URLSearchParams({ case: id, view: "report" })}` },
+      words.openReport,
+    );
     const take = (format, text) => {
       const button = h("button", { type: "button", on: { click: () => this.#take(format, button) } }, text);
       return button;
     };
-    this.#row = h("div", { class: "row" }, open && link, take("pdf", words.downloadPdf),
-        h("span", { class: "pair" }, h("label", { class: "inline", for: "paper" }, words.paper), this.#paper), take("html", words.downloadHtml));
+    this.#row = h(
+      "div",
+      { class: "row" },
+      open && link,
+      take("pdf", words.downloadPdf),
+      h("span", { class: "pair" }, h("label", { class: "inline", for: "paper" }, words.paper), this.#paper),
+      take("html", words.downloadHtml),
+    );
     this.element = h("div", {}, this.#row, this.#status);
   }
 
@@ -74,9 +88,14 @@ export class ReportView {
     this.#id = id;
     this.title = words.reportOf(id);
     this.heading = h("h1", {}, this.title);
-    this.element = h("main", { id: "main" },
+    this.element = h(
+      "main",
+      { id: "main" },
       h("p", {}, h("a", { href: `#${new URLSearchParams({ case: id })}` }, words.backToCase)),
-      this.heading, new ReportLinks(api, id, false).element, this.#place);
+      this.heading,
+      new ReportLinks(api, id, false).element,
+      this.#place,
+    );
   }
 
   focus() {
@@ -95,14 +114,24 @@ export class ReportView {
     try {
       this.#show(await this.#api.text(casePath(this.#id, "report")));
     } catch (fault) {
-      this.#place.replaceChildren(h("div", { class: "problem", role: "alert" }, h("p", {}, icon("failed"), ` ${fault.message}`), h("p", {}, fault.remedy ?? "")));
+      this.#place.replaceChildren(
+        h(
+          "div",
+          { class: "problem", role: "alert" },
+          h("p", {}, icon("failed"), ` ${fault.message}`),
+          h("p", {}, fault.remedy ?? ""),
+        ),
+      );
     }
   }
 
   /** The frame is an origin of its own, which its address does not show: "*" reaches the frame that was made here. */
   #show(html) {
     const frame = h("iframe", {
-      class: "report", title: this.title, sandbox: "allow-scripts", src: "/dashboard/report_frame.html",
+      class: "report",
+      title: this.title,
+      sandbox: "allow-scripts",
+      src: "/dashboard/report_frame.html",
       on: { load: () => frame.contentWindow.postMessage(html, "*") },
     });
     this.#place.replaceChildren(frame);

@@ -15,11 +15,14 @@ export class Results {
   #body = Object.fromEntries(PARTS.map((part) => [part, h("div", {})]));
   #problem = h("p", { class: "problem", role: "alert", hidden: true });
   #fuse = h("button", { type: "button", on: { click: () => this.#fuseNow() } }, words.fuse);
-  element = h("div", { class: "results" },
+  element = h(
+    "div",
+    { class: "results" },
     section("fusion", this.#body.fusion, this.#problem, h("div", { class: "row" }, this.#fuse)),
     section("radiology", this.#body.radiology),
     section("pathology", this.#body.pathology),
-    section("clinical", this.#body.clinical));
+    section("clinical", this.#body.clinical),
+  );
 
   /** @param {() => void} fused  called when the modalities were fused */
   constructor(api, id, fused) {
@@ -32,7 +35,12 @@ export class Results {
   async load(held) {
     const read = (part) => (held[part] ? this.#read(part) : null);
     const found = Object.fromEntries(await Promise.all(PARTS.map(async (part) => [part, await read(part)])));
-    const shown = { fusion: fusion(found.fusion), radiology: ct(found.radiology, held), pathology: slide(found.pathology, held), clinical: clinical(found.clinical) };
+    const shown = {
+      fusion: fusion(found.fusion),
+      radiology: ct(found.radiology, held),
+      pathology: slide(found.pathology, held),
+      clinical: clinical(found.clinical),
+    };
     for (const part of PARTS) this.#body[part].replaceChildren(...shown[part].flat().filter(Boolean));
     this.#fuse.textContent = found.fusion ? words.fuseAgain : words.fuse;
     this.#fuse.disabled = !(found.radiology || found.pathology || found.clinical);
@@ -64,8 +72,12 @@ export class Results {
 }
 
 function section(part, ...children) {
-  return h("section", { class: `card ${part}`, "aria-labelledby": `results-${part}` },
-    h("h2", { id: `results-${part}` }, words.parts[part]), children);
+  return h(
+    "section",
+    { class: `card ${part}`, "aria-labelledby": `results-${part}` },
+    h("h2", { id: `results-${part}` }, words.parts[part]),
+    children,
+  );
 }
 
 function fusion(result) {
@@ -75,11 +87,24 @@ function fusion(result) {
   const unknown = Object.keys(result.probabilities).filter((name) => result.probabilities[name] === null);
   const names = (list, labels) => list.map((name) => labels[name]).join(", ");
   return [
-    result.abstention ? abstention(result.abstention) : best && h("p", { class: "headline" }, `${CLASS_LABELS[best]}, ${percent(value)}`),
+    result.abstention
+      ? abstention(result.abstention)
+      : best && h("p", { class: "headline" }, `${CLASS_LABELS[best]}, ${percent(value)}`),
     h("p", {}, result.agreement),
     bars(result.probabilities, words.fusedBars),
-    unknown.length && h("p", { class: "soft" }, words.notAssessedBy(names(unknown, CLASS_LABELS), percent(result.not_assessed_mass))),
-    result.missing.length && h("p", { class: "soft" }, words.missing(names(MODALITIES.filter((name) => result.missing.includes(name)), PART_LABELS))),
+    unknown.length &&
+      h("p", { class: "soft" }, words.notAssessedBy(names(unknown, CLASS_LABELS), percent(result.not_assessed_mass))),
+    result.missing.length &&
+      h(
+        "p",
+        { class: "soft" },
+        words.missing(
+          names(
+            MODALITIES.filter((name) => result.missing.includes(name)),
+            PART_LABELS,
+          ),
+        ),
+      ),
     models(result.provenance),
   ];
 }
@@ -108,10 +133,34 @@ function nodules(found) {
     side: words.sides[nodule.side] ?? words.noSide,
     found: words.foundBy[nodule.found_by] ?? nodule.found_by,
   });
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": words.noduleTable },
-    h("table", { class: "grid" },
-      h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col", class: numeric(name) }, words.noduleColumns[name])))),
-      h("tbody", {}, found.map(cells).map((row) => h("tr", {}, columns.map((name) => h("td", { class: numeric(name) }, row[name])))))));
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": words.noduleTable },
+    h(
+      "table",
+      { class: "grid" },
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          columns.map((name) => h("th", { scope: "col", class: numeric(name) }, words.noduleColumns[name])),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        found.map(cells).map((row) =>
+          h(
+            "tr",
+            {},
+            columns.map((name) => h("td", { class: numeric(name) }, row[name])),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 function slide(result, held) {
@@ -130,24 +179,56 @@ function slide(result, held) {
 function clinical(fields) {
   if (!fields) return [h("p", { class: "soft" }, words.noClinical)];
   const said = (name, value) => (value === null ? words.notKnown : words.clinicalValue(name, value));
-  return [h("dl", {}, Object.entries(fields).map(([name, value]) => h("div", {}, h("dt", {}, PART_LABELS[name] ?? name), h("dd", {}, said(name, value)))))];
+  return [
+    h(
+      "dl",
+      {},
+      Object.entries(fields).map(([name, value]) =>
+        h("div", {}, h("dt", {}, PART_LABELS[name] ?? name), h("dd", {}, said(name, value))),
+      ),
+    ),
+  ];
 }
 
 function abstention({ reason, what_would_help: help }) {
-  return h("div", { class: "abstention" },
-    h("p", {}, h("strong", {}, words.noAnswerYet), ` ${reason}`), h("p", {}, h("strong", {}, words.wouldHelp), ` ${help}`));
+  return h(
+    "div",
+    { class: "abstention" },
+    h("p", {}, h("strong", {}, words.noAnswerYet), ` ${reason}`),
+    h("p", {}, h("strong", {}, words.wouldHelp), ` ${help}`),
+  );
 }
 
 function heatmaps(methods) {
-  return methods?.length && h("p", { class: "soft" }, words.heatmaps(methods.map((name) => METHOD_LABELS[name] ?? name).join(", ")));
+  return (
+    methods?.length &&
+    h("p", { class: "soft" }, words.heatmaps(methods.map((name) => METHOD_LABELS[name] ?? name).join(", ")))
+  );
 }
 
 function notes(texts) {
-  return texts?.length && h("ul", { class: "soft" }, texts.map((text) => h("li", {}, text)));
+  return (
+    texts?.length &&
+    h(
+      "ul",
+      { class: "soft" },
+      texts.map((text) => h("li", {}, text)),
+    )
+  );
 }
 
 function models(provenance) {
   if (!provenance?.length) return null;
-  const line = (model) => words.model(model.model_id, model.weights_sha256.slice(0, 12), model.device, model.calibrated);
-  return h("details", {}, h("summary", {}, words.models), h("ul", { class: "long" }, provenance.map((model) => h("li", {}, line(model)))));
+  const line = (model) =>
+    words.model(model.model_id, model.weights_sha256.slice(0, 12), model.device, model.calibrated);
+  return h(
+    "details",
+    {},
+    h("summary", {}, words.models),
+    h(
+      "ul",
+      { class: "long" },
+      provenance.map((model) => h("li", {}, line(model))),
+    ),
+  );
 }

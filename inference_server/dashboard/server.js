@@ -17,7 +17,10 @@ export class ServerStatus {
   #away = null;
   #info = null;
   #said = "";
-  #poll = new Poll(() => this.#load(), () => (this.#ready ? QUIET_MS : LOADING_MS));
+  #poll = new Poll(
+    () => this.#load(),
+    () => (this.#ready ? QUIET_MS : LOADING_MS),
+  );
 
   constructor(api) {
     this.#api = api;
@@ -46,12 +49,15 @@ export class ServerStatus {
   #draw() {
     const { ready, device, version, problems = {} } = this.#info ?? {};
     const wrong = this.#away ? [this.#away] : Object.values(problems);
-    if (!wrong.length && this.#info && !ready) wrong.push({ message: words.loadingModels, remedy: words.loadingRemedy });
+    if (!wrong.length && this.#info && !ready)
+      wrong.push({ message: words.loadingModels, remedy: words.loadingRemedy });
     const said = JSON.stringify(wrong.map((fault) => [fault.message, fault.remedy]));
     if (said !== this.#said) {
       this.#said = said;
       this.box.hidden = !wrong.length;
-      this.box.replaceChildren(...wrong.map((fault) => h("p", {}, icon("failed"), ` ${fault.message} ${fault.remedy ?? ""}`)));
+      this.box.replaceChildren(
+        ...wrong.map((fault) => h("p", {}, icon("failed"), ` ${fault.message} ${fault.remedy ?? ""}`)),
+      );
     }
     if (this.#info) this.line.textContent = words.server(version, device);
   }

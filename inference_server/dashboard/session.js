@@ -14,7 +14,12 @@ export class Session {
   #api;
   #entered;
   #input = h("input", {
-    id: "token", type: "password", autocomplete: "off", autocapitalize: "none", spellcheck: "false", required: true,
+    id: "token",
+    type: "password",
+    autocomplete: "off",
+    autocapitalize: "none",
+    spellcheck: "false",
+    required: true,
     "aria-describedby": "token-help token-problem",
   });
   #problem = h("p", { id: "token-problem", class: "problem", role: "alert" });
@@ -96,15 +101,21 @@ export class Session {
       event.preventDefault();
       this.#try(this.#input.value.trim());
     };
-    return h("main", { id: "login", hidden: true },
-      h("form", { class: "card", on: { submit: enter }, novalidate: true },
+    return h(
+      "main",
+      { id: "login", hidden: true },
+      h(
+        "form",
+        { class: "card", on: { submit: enter }, novalidate: true },
         h("h1", {}, words.logInTitle),
         h("label", { for: "token" }, words.token),
         h("div", { class: "row" }, this.#input, show, paste || null),
         h("p", { id: "token-help", class: "soft" }, words.tokenHelp),
         this.#problem,
         this.#submit,
-        h("p", { class: "soft" }, words.tokenKept)));
+        h("p", { class: "soft" }, words.tokenKept),
+      ),
+    );
   }
 
   #show(button) {

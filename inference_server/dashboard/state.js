@@ -23,10 +23,14 @@ export function statesOf(held, jobs) {
 
 function worked(held, job) {
   switch (job?.state) {
-    case "running": return { name: "running", text: words.running(percentOf(job.fraction)) };
-    case "queued": return { name: "waiting", text: words.waiting };
-    case "failed": return { name: "failed", text: held ? words.failedAgain : words.failed };
-    case "cancelled": if (!held) return { name: "stopped", text: words.stopped };
+    case "running":
+      return { name: "running", text: words.running(percentOf(job.fraction)) };
+    case "queued":
+      return { name: "waiting", text: words.waiting };
+    case "failed":
+      return { name: "failed", text: held ? words.failedAgain : words.failed };
+    case "cancelled":
+      if (!held) return { name: "stopped", text: words.stopped };
   }
   return held ? { name: "done", text: words.done } : { name: "none", text: words.none };
 }

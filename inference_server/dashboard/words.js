@@ -40,11 +40,19 @@ export const words = {
   strange: "The server's answer cannot be read.",
   loadingModels: "The models are being loaded.",
   loadingRemedy: "Cases can be read meanwhile.",
-  server: (version, device) => `Server ${version}${device ? `, on ${device}` : ""}. Everything stays on the server's machine.`,
+  server: (version, device) =>
+    `Server ${version}${device ? `, on ${device}` : ""}. Everything stays on the server's machine.`,
 
   // The cases
   cases: "Cases",
-  columns: { case: "Case", made: "Made", radiology: "CT", pathology: "H&E slide", clinical: "Clinical", fusion: "Fused" },
+  columns: {
+    case: "Case",
+    made: "Made",
+    radiology: "CT",
+    pathology: "H&E slide",
+    clinical: "Clinical",
+    fusion: "Fused",
+  },
   synthetic: "synthetic",
   unsavedNote: "note not saved",
   filter: "Filter",
@@ -54,11 +62,15 @@ export const words = {
   shown: (first, last, found, all) => {
     if (!all) return "No cases";
     if (!found) return `None of ${plural(all, "case", "cases")} fits the filter`;
-    const those = found === all ? plural(all, "case", "cases") : `${found.toLocaleString(LANGUAGE)} of ${plural(all, "case", "cases")}`;
+    const those =
+      found === all
+        ? plural(all, "case", "cases")
+        : `${found.toLocaleString(LANGUAGE)} of ${plural(all, "case", "cases")}`;
     return last - first + 1 === found ? `${those}, newest first` : `${first} to ${last} of ${those}, newest first`;
   },
   noCases: "There are no cases yet.",
-  noCasesHelp: "Send one from 3D Slicer, from QuPath, or with: lungxai analyze --server ADDRESS --ct FOLDER --slide FILE",
+  noCasesHelp:
+    "Send one from 3D Slicer, from QuPath, or with: lungxai analyze --server ADDRESS --ct FOLDER --slide FILE",
 
   // States
   percent: (number) => `${number}\u00a0%`,
@@ -84,7 +96,8 @@ export const words = {
   said: (kind, what) => `${kind}: ${what}.`,
   progressOf: (kind) => `Progress of the ${kind}`,
   queued: (ahead) => (ahead ? `${plural(ahead, "job goes", "jobs go")} first` : "next"),
-  timeLeft: (seconds) => (seconds < 90 ? `about ${Math.round(seconds)} s left` : `about ${Math.round(seconds / 60)} min left`),
+  timeLeft: (seconds) =>
+    seconds < 90 ? `about ${Math.round(seconds)} s left` : `about ${Math.round(seconds / 60)} min left`,
   cancel: "Cancel",
   cancelJob: (kind) => `Cancel the ${kind}`,
   cancelTitle: (kind) => `Stop the ${kind}?`,
@@ -107,14 +120,26 @@ export const words = {
   notFused: "The modalities of this case are not fused.",
   fusedBars: "Probability of each class",
   slideBars: "Probability of each class, whole slide",
-  notAssessedBy: (classes, mass) => `Not assessed by any modality: ${classes}. Together they keep ${mass} of the probability, so the bars do not add up to 100 %.`,
+  notAssessedBy: (classes, mass) =>
+    `Not assessed by any modality: ${classes}. Together they keep ${mass} of the probability, so the bars do not add up to 100 %.`,
   missing: (names) => `Did not take part: ${names}.`,
   noAnswerYet: "No answer:",
   wouldHelp: "What would help:",
   noCt: "No CT was analysed.",
-  nodules: (count, malignancy) => (count ? `${plural(count, "nodule candidate", "nodule candidates")}; highest malignancy ${malignancy}.` : "No nodule was marked."),
+  nodules: (count, malignancy) =>
+    count
+      ? `${plural(count, "nodule candidate", "nodule candidates")}; highest malignancy ${malignancy}.`
+      : "No nodule was marked.",
   noduleTable: "Nodules, a table that scrolls",
-  noduleColumns: { label: "No.", size: "Axes, mm", volume: "Volume, mm³", density: "Mean HU", malignancy: "Malignancy as readers rate it", side: "Lung", found: "Found by" },
+  noduleColumns: {
+    label: "No.",
+    size: "Axes, mm",
+    volume: "Volume, mm³",
+    density: "Mean HU",
+    malignancy: "Malignancy as readers rate it",
+    side: "Lung",
+    found: "Found by",
+  },
   sides: { left: "left", right: "right" },
   noSide: "not stated",
   foundBy: { search: "search", point: "a point", box: "a box", hand: "a reader" },
@@ -125,7 +150,8 @@ export const words = {
   clinicalValue: (name, value) => (name === "age_years" ? plural(value, "year", "years") : String(value)),
   heatmaps: (methods) => `Heatmaps in the report: ${methods}.`,
   models: "Models",
-  model: (id, weights, device, calibrated) => `${id}, weights ${weights}, ran on ${device}, ${calibrated ? "calibrated" : "not calibrated"}`,
+  model: (id, weights, device, calibrated) =>
+    `${id}, weights ${weights}, ran on ${device}, ${calibrated ? "calibrated" : "not calibrated"}`,
 
   // The report
   report: "Report",
@@ -143,7 +169,8 @@ export const words = {
   // The board's note
   boardNote: "The board's note",
   note: { decision: "Decision, in one line", text: "Note", author: "Your name or role" },
-  noteHelp: "Kept with the case and printed in its report. A saved note cannot be changed, only followed by another. Name no patient.",
+  noteHelp:
+    "Kept with the case and printed in its report. A saved note cannot be changed, only followed by another. Name no patient.",
   saveNote: "Save note",
   unsaved: "Not saved yet. It is kept in this tab until you save it.",
   emptyNote: "The note is empty: write a note, a decision, or both.",

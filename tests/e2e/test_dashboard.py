@@ -341,6 +341,8 @@ def test_the_boards_note_is_kept_with_its_history(tab, client) -> None:
     page.get_by_role("button", name="Save note").click()
     page.get_by_role("alert").filter(has_text="The note is empty").wait_for()
     page.get_by_label("Decision, in one line").fill("CT-guided biopsy")
+    page.keyboard.press("Enter")  # goes on to the note, and sends nothing that could not be taken back
+    assert page.evaluate("document.activeElement.id") == "note-text" and not client.notes(case_id)
     page.get_by_label("Note", exact=True).fill(f"First line\nsecond {HOSTILE}")
     page.get_by_label("Your name or role").fill("Board A")
     assert page.get_by_text("Not saved yet").is_visible()
