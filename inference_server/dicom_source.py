@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Positions have few digits, and Slicer reckons its own mean spacing: a tenth of a voxel is the same place.
 _SAME_PLACE_VOXELS = 0.1
+_LONG_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +212,7 @@ def _apart_mm(stack_to_lps: Array) -> float:
 
 
 def _header(file: Path, one: Slice) -> Any:
-    """The whole header of a file that surveyed() found sound."""
+    """The whole header of a file that surveyed() found sound; what is long in it stays on the disk until it is used."""
     import pydicom
 
-    return pydicom.dcmread(file, stop_before_pixels=True, force=one.bare)
+    return pydicom.dcmread(file, defer_size=_LONG_BYTES, stop_before_pixels=True, force=one.bare)
