@@ -161,7 +161,7 @@ def _find(given: argparse.Namespace) -> int:
     found = find(node_named(given.source), study=given.study, patient=given.patient)
     for one in found:
         images = "?" if one.images is None else one.images
-        print(f"{one.date or '-':8s}  {one.modality or '-':4s}  {images:>5} images  {one.description[:40]:40s}")
+        print(f"{one.date or '-':8s}  {one.modality or '-':4s}  {images:>5} images  {one.description[:64]}".rstrip())
         print(f"          --series {one.series_uid} --study {one.study_uid}")
     print(f"{len(found)} series{', the first ones only' if len(found) >= MOST_FOUND else ''}.", file=sys.stderr)
     return 0 if found else 1
@@ -176,7 +176,7 @@ def _receive(given: argparse.Namespace) -> int:
 
     source = given.folder if given.folder is not None else node_named(given.source)
     try:
-        with _stoppable() as stopped, ProgressBar("Receiving") as bar:
+        with _stoppable() as stopped, ProgressBar("DICOM series") as bar:
             came = receive(source, given.series, given.out, bar.update, stopped, study_uid=given.study)
     except Cancelled as fault:
         print(f"lungxai: {fault}", file=sys.stderr)

@@ -103,7 +103,7 @@ def receive(
         folder = incoming.finish()
     finally:
         incoming.leave()
-    on_progress("done", 1.0)
+    on_progress("receiving", 1.0)
     return Received(folder, len(incoming.held), incoming.size, len(incoming.held) - before)
 
 

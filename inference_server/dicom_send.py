@@ -93,9 +93,10 @@ def send(
         for one in found:
             if cancelled():
                 break
-            on_progress(f"{len(answers) + 1} of {len(found)}, {one.what}", done / total)
+            on_progress(one.what, done / total)
             answers.append(next(way))
             done += one.size
+            on_progress(one.what, done / total)
     except LungXAIError as fault:
         if not answers:
             raise
@@ -103,7 +104,6 @@ def send(
     finally:
         way.close()
     answers += [_sent(one, NOT_SENT, "", "Stopped before.") for one in found[len(answers) :]]
-    on_progress("done", 1.0)
     return answers
 
 

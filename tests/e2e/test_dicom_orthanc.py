@@ -185,7 +185,7 @@ def test_the_command_does_it_all(made, nodes, tmp_path, capsys) -> None:
     assert lungxai("receive", "--from", "pacs", "--series", SERIES, "--out", tmp_path / "ct") == 0
     said = capsys.readouterr()
     assert "4 of 4 objects are in archive. Research use only" in said.out and "8 images" in said.out
-    assert f"--series {SERIES} --study 2.25." in said.out and "Receiving: done" in said.err
+    assert f"--series {SERIES} --study 2.25." in said.out and "DICOM series: done" in said.err
     # A person's name and number, and secrets, are in no word of it.
     assert not any(word in said.out + said.err for word in ("PHANTOM", PASSWORD, "SYNTHETIC^"))
 
