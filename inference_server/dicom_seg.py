@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from shared_models.contract.colours import nodule_colour
 from shared_models.contract.errors import InvalidInput
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Nodule
@@ -27,15 +28,6 @@ from .dicom_source import SourceSeries
 SERIES_NUMBER = 9001
 # Who drew the outline. A nodule pointed at is outlined by the model; one "by hand" is the reader's, however it began.
 _ALGORITHM_TYPES = {"search": "AUTOMATIC", "point": "SEMIAUTOMATIC", "box": "SEMIAUTOMATIC", "hand": "MANUAL"}
-# Paul Tol's "bright" scheme, as in Slicer.
-_COLOURS = (
-    (238, 102, 119),
-    (102, 204, 238),
-    (204, 187, 68),
-    (170, 51, 119),
-    (68, 119, 170),
-    (34, 136, 51),
-)
 
 
 def segment_numbers(record: CaseRecord) -> dict[int, int]:
@@ -120,7 +112,7 @@ def _described(nodule: Nodule, number: int, series: SourceSeries, model: Optiona
         number, f"Nodule {nodule.label}", ABNORMAL, NODULE, kind,
         algorithm_identification=algorithm(model) if kind != "MANUAL" and model is not None else None,
         tracking_uid=uid, tracking_id=name, anatomic_regions=[LUNG],
-        display_color=highdicom.color.CIELabColor.from_rgb(*_COLOURS[(nodule.label - 1) % len(_COLOURS)]),
+        display_color=highdicom.color.CIELabColor.from_rgb(*nodule_colour(nodule.label)),
     )  # fmt: skip
     if nodule.side is not None:
         region = segment.AnatomicRegionSequence[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shared_models.contract import colours
 from shared_models.contract.colours import RGB, heat_colour
 
 from .naming import nodes_by_class
@@ -21,16 +22,6 @@ HEAT_ATTRIBUTE = "LungXAI.HeatColours"
 _STEPS = 20
 _TABLE = 256
 
-# Paul Tol's "bright" scheme, told apart by colour-blind readers and bright on a CT.
-_NODULES: tuple[RGB, ...] = (
-    (238, 102, 119),
-    (102, 204, 238),
-    (204, 187, 68),
-    (170, 51, 119),
-    (68, 119, 170),
-    (34, 136, 51),
-)
-
 
 def rgb(colour: RGB) -> tuple[float, float, float]:
     """A colour of 0 to 255 as VTK has it, 0 to 1."""
@@ -40,7 +31,7 @@ def rgb(colour: RGB) -> tuple[float, float, float]:
 
 def nodule_colour(label: int) -> tuple[float, float, float]:
     """Colour of the nodule with ``label``, 0 to 1; they repeat after six."""
-    return rgb(_NODULES[(label - 1) % len(_NODULES)])
+    return rgb(colours.nodule_colour(label))
 
 
 def heat_node(scene: Any, against: bool = False) -> Any:

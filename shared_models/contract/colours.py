@@ -1,14 +1,16 @@
 """The colours and names of the classes, and the heat ramp: the same in Slicer, in QuPath and in the report.
 
 CLASS_COLOURS   class to (red, green, blue), 0 to 255; told apart by colour-blind readers
+nodule_colour() of a nodule's outline, by its label: tells nodules apart, and means nothing else
 CLASS_LABELS    class to the words that a reader sees
 METHOD_LABELS   heatmap method to the name that readers know it by
 NOT_ASSESSED    grey, for a class or a tile without an answer
 heat_colour()   a fraction of a map's scale as a colour; another ramp for what speaks against
 
-Class colours are of Okabe and Ito 2008, "Color Universal Design"; the ramp is viridis (van der Walt and Smith, CC0),
-even to the eye from dark to light, so that it reads in grey print too. It has no grey in its middle, as cividis has,
-which would be lost on a CT. What speaks against the target is drawn in the purples of ColorBrewer (Brewer 2002).
+Class colours are of Okabe and Ito 2008, "Color Universal Design", those of nodules of Paul Tol's "bright" scheme. The
+ramp is viridis (van der Walt and Smith, CC0), even to the eye from dark to light, so that it reads in grey print too. It
+has no grey in its middle, as cividis has, which would be lost on a CT. What speaks against the target is drawn in the
+purples of ColorBrewer (Brewer 2002).
 """
 
 from __future__ import annotations
@@ -38,6 +40,14 @@ METHOD_LABELS: dict[str, str] = {
     "smoothgrad": "SmoothGrad",
 }
 NOT_ASSESSED: RGB = (153, 153, 153)
+_NODULES: tuple[RGB, ...] = (
+    (238, 102, 119),
+    (102, 204, 238),
+    (204, 187, 68),
+    (170, 51, 119),
+    (68, 119, 170),
+    (34, 136, 51),
+)
 
 # viridis at 0, 0.05 ... 1
 _RAMP: tuple[RGB, ...] = (
@@ -81,3 +91,8 @@ def heat_colour(fraction: float, against: bool = False) -> RGB:
     share = place - lower
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(ramp[lower], ramp[lower + 1]))
     return red, green, blue
+
+
+def nodule_colour(label: int) -> RGB:
+    """A colour for the nodule with this label, 1 and up; they repeat after six."""
+    return _NODULES[(label - 1) % len(_NODULES)]
