@@ -115,7 +115,7 @@ def _demo(given: argparse.Namespace) -> int:
     print("Drawing a synthetic case ...", file=sys.stderr)
     planted = make_case(given.out / "input", given.seed)
     with named_or_own_client(given) as client:
-        wanted = Wanted()
+        wanted = Wanted(fhir=True, ct=planted.inputs.ct)
         case = analyze(planted.inputs, client, given.out, ("gradcam",), True, wanted)
     _said(case, given.out)
     print("\nWhat was planted, and what was found (SYNTHETIC: says nothing about patients):")
