@@ -3,10 +3,10 @@
 write_annotations()   tiles.dcm
 annotations()         the object
 
-One group per class, of the tiles that look most like it to the model; each tile is a rectangle in pixels of the
-slide's total pixel matrix at its finest level, with the probability of each assessed class and their entropy. Tiles
-unlike those that the model learned from are a group of their own, which is not rated. The patient, study and specimen
-modules are the source's.
+One group per class, of the tiles that look most like it to the model; each tile is a polygon of four corners in pixels
+of the slide's total pixel matrix at its finest level, with the probability of each assessed class and their entropy.
+Tiles unlike those that the model learned from are a group of their own, which is not rated. The patient, study and
+specimen modules are the source's. Not RECTANGLE, which not every reader knows (wsidicom 0.36 does not).
 
 Source: DICOM PS3.3 A.87, C.37.1; classes by CID 638 (SNOMED CT).
 """
@@ -155,7 +155,7 @@ def _group(
     absent = [CLASS_LABELS[name].lower() for name in CLASSES if keys is not None and name not in keys]
     said = f" Not assessed: {', '.join(absent)}." if absent else ""
     return highdicom.ann.AnnotationGroup(
-        number, highdicom.UID(), plain(label, 64), category, kind, "RECTANGLE", list(corners), "AUTOMATIC",
+        number, highdicom.UID(), plain(label, 64), category, kind, "POLYGON", list(corners), "AUTOMATIC",
         algorithm(result.provenance[0]), _measured(chosen, place, classes, result), f"{what}{said} {RESEARCH}",
         [LUNG], display_color=CIELabColor.from_rgb(*(classes.colours[place] if place >= 0 else NOT_ASSESSED)),
     )  # fmt: skip

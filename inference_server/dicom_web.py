@@ -26,6 +26,7 @@ from shared_models.contract.errors import (
     InputTooLarge,
     InvalidInput,
     LungXAIError,
+    OutOfMemory,
     ServerBusy,
     ServerError,
     ServerTimeout,
@@ -172,6 +173,8 @@ def answers(node: WebNode) -> Iterator[None]:
         raise ServerUnreachable(
             f"The node {node.name} cannot be reached, or it broke off.", f"Check that {node.address} is right and runs."
         ) from None
+    except MemoryError:
+        raise OutOfMemory("There is too little memory for this object.", "Close programs.") from None
     except Exception:  # pydicom and JSON raise whatever they stumble over
         raise ServerError(
             f"The answer of the node {node.name} is not DICOMweb, or it is damaged.", "Check its address."

@@ -71,12 +71,30 @@ def test_every_tile_is_in_the_group_of_its_class_at_its_place(slide, written) ->
     for place, group in enumerate(found):
         tiles = [number for number in range(count) if winner[number] == place]
         corners = np.array(group.get_graphic_data(coordinate_type="2D"))
-        assert group.GraphicType == "RECTANGLE" and corners.shape == (len(tiles), 4, 2)
+        assert group.GraphicType == "POLYGON" and corners.shape == (len(tiles), 4, 2)
         x, y = result.origin_px[tiles].T
         right, low = np.minimum(x + 96, 768), np.minimum(y + 96, 512)
         for number, (across, down) in enumerate(((x, y), (right, y), (right, low), (x, low))):
             assert np.array_equal(corners[:, number], np.stack([across, down], axis=1))
     assert sum(int(g.NumberOfAnnotations) for g in found) == count
+
+
+def test_another_reader_reads_the_same(written) -> None:
+    """wsidicom, which shares no code with highdicom."""
+    pytest.importorskip("wsidicom", reason="wsidicom is not installed (of the extra dev)")
+    from wsidicom.graphical_annotations import AnnotationInstance
+
+    (instance,) = AnnotationInstance.open([written])
+    own = groups(written)
+    assert instance.coordinate_type == "image" and [g.label for g in instance.groups] == [
+        g.AnnotationGroupLabel for g in own
+    ]
+    for theirs, ours in zip(instance.groups, own):
+        drawn = np.array([annotation.geometry.to_coords() for annotation in theirs.annotations])
+        assert np.array_equal(drawn, ours.get_graphic_data(coordinate_type="2D"))
+        said = [{m.code.meaning: m.value for m in annotation.measurements} for annotation in theirs.annotations]
+        for name, values in measured(ours).items():
+            assert [one[name] for one in said] == pytest.approx(values)
 
 
 def measured(group) -> dict[str, np.ndarray]:
