@@ -41,6 +41,9 @@ def ct_values(record: CaseRecord) -> Optional[dict[str, Any]]:
     calibration = measured(result.provenance, MALIGNANCY_MODEL)
     rows = [_row(record, nodule, maps if i < MOST_NODULES else [], calibration, with_pictures=i < MOST_NODULES)
             for i, nodule in enumerate(result.nodules)]  # fmt: skip
+    for i, row in enumerate(rows):  # said once
+        same = [r["nodule"].label for r in rows[:i] if r["guidelines"].scenes == row["guidelines"].scenes]
+        row["same_rows"] = same[0] if same else None
     middle = None
     if volume is not None and not rows:
         middle = pictures.data_uri(pictures.whole_slice(volume, None, len(volume.voxels) // 2))

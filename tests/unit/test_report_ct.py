@@ -71,6 +71,16 @@ def test_page_one_has_at_most_three_with_pictures_and_words(shown) -> None:
     assert "10 nodule candidates" in ten["summary_words"] and "first 3" in ten["summary_words"]
 
 
+def test_rows_that_fired_before_are_said_once() -> None:
+    ten = ct_values(case(**{**ct(10), "volume": None, "mask": None}))
+    seen: list = []
+    for row in ten["rows"]:
+        scenes = row["guidelines"].scenes
+        assert (row["same_rows"] is None) == (scenes not in seen)
+        seen.append(scenes)
+    assert any(row["same_rows"] for row in ten["rows"])
+
+
 def test_without_a_nodule_the_middle_slice_is_shown() -> None:
     values = ct_values(GALLERY["no_nodule"]())
     assert pixels(values["middle"]).shape[0] > 100 and values["rows"] == [] and values["summary"] == []
