@@ -41,7 +41,7 @@ _QUIET = (
     "--headless=new", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-default-apps", "--disable-extensions", "--disable-sync", "--disable-domain-reliability",
     "--metrics-recording-only", "--no-first-run", "--no-default-browser-check", "--no-pings", "--disable-breakpad",
-    "--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9", "--blink-settings=scriptEnabled=false",
+    "--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9",
 )  # fmt: skip
 # The details begin on the second sheet; where a first page came out longer, as with a wide font, it is set smaller.
 _DETAILS, _PAGE, _TIGHT = "fusion", '<article class="page">', '<article class="page tight">'
