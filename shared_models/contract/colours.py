@@ -8,9 +8,9 @@ NOT_ASSESSED    grey, for a class or a tile without an answer
 heat_colour()   a fraction of a map's scale as a colour; another ramp for what speaks against
 
 Class colours are of Okabe and Ito 2008, "Color Universal Design", those of nodules of Paul Tol's "bright" scheme. The
-ramp is viridis (van der Walt and Smith, CC0), even to the eye from dark to light, so that it reads in grey print too. It
-has no grey in its middle, as cividis has, which would be lost on a CT. What speaks against the target is drawn in the
-purples of ColorBrewer (Brewer 2002).
+ramp is viridis (van der Walt and Smith, CC0), even to the eye from dark to light, so that it reads in grey print too.
+It has no grey in its middle, as cividis has, which would be lost on a CT. What speaks against the target is drawn in
+the purples of ColorBrewer (Brewer 2002).
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ def enabled(opened: Opened, *names: str) -> list:
 
 
 def test_without_a_ct_nothing_can_be_analysed(opened: Opened) -> None:
-    assert enabled(opened, "analyseButton", "batchButton", "cancelButton", "fuseButton", "reportButton", "pdfButton") == []
+    for_a_case = ("analyseButton", "batchButton", "cancelButton", "fuseButton", "reportButton", "pdfButton")
+    assert enabled(opened, *for_a_case) == []
     assert enabled(opened, "testButton", "startServerButton") == ["testButton", "startServerButton"]
     loaded(opened)
     assert enabled(opened, "analyseButton", "batchButton") == ["analyseButton", "batchButton"]
