@@ -182,7 +182,19 @@ def _by_dimse(node: DimseNode, series: str, study: Optional[str], incoming: Inco
     _check_announced(incoming, len(kinds), 0)
     faults: list[LungXAIError] = []
 
+    coming = 0
+
+    def counted(event: Any) -> None:
+        """Of each piece of an image: pynetdicom would gather one without an end until the memory is full."""
+        nonlocal coming
+        coming += len(event.data)
+        if coming > _MOST_IMAGE_BYTES and event.assoc.dul.socket is not None:
+            faults.append(InputTooLarge("The archive sends an image without an end.", "Ask its administrator."))
+            event.assoc.dul.socket.close()
+
     def stored(event: Any) -> int:
+        nonlocal coming
+        coming = 0
         try:
             with discreet():
                 incoming.add(dcmread(BytesIO(event.encoded_dataset())))
@@ -198,7 +210,7 @@ def _by_dimse(node: DimseNode, series: str, study: Optional[str], incoming: Inco
     contexts = [build_context(kind, [syntax]) for kind in classes for syntax in _SYNTAXES]
     contexts.append(build_context(StudyRootQueryRetrieveInformationModelGet))
     roles = [build_role(kind, scp_role=True) for kind in classes]
-    with associated(node, contexts, [(evt.EVT_C_STORE, stored)], roles) as association:
+    with associated(node, contexts, [(evt.EVT_C_STORE, stored), (evt.EVT_DATA_RECV, counted)], roles) as association:
         for answer, _ in association.send_c_get(_identifier(asked), StudyRootQueryRetrieveInformationModelGet):
             status = status_of(answer)
             if faults:

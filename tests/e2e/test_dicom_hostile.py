@@ -16,7 +16,7 @@ from fake_archive import RELATED, FakeArchive, encoded, metadata, multipart, sai
 from orthanc_server import tls_files
 from pydicom.uid import CTImageStorage
 
-from inference_server import dicom_association, dicom_web
+from inference_server import dicom_association, dicom_receive, dicom_web
 from inference_server.dicom_association import echo
 from inference_server.dicom_command import register
 from inference_server.dicom_nodes import DimseNode, WebNode
@@ -334,6 +334,19 @@ def test_another_series_by_c_get_is_not_kept(tmp_path) -> None:
             receive(archive.node, SERIES, tmp_path / "ct")
     with DimseArchive(images=listed, listed=listed) as archive:
         assert receive(archive.node, SERIES, tmp_path / "ct").fetched == 1
+
+
+def test_an_image_without_an_end_by_c_get_is_left(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(dicom_receive, "_MOST_IMAGE_BYTES", 200_000)
+    long = ct_image(1)
+    long.Rows, long.PixelData = 6000, bytes(6000 * 16 * 2)
+    listed = (ct_image(0), ct_image(1))
+    with DimseArchive(images=(ct_image(0), long), listed=listed) as archive:
+        assert long.PixelData and receive(archive.node, SERIES, tmp_path / "whole").images == 2  # just below
+        long.Rows, long.PixelData = 60_000, bytes(60_000 * 16 * 2)
+        with pytest.raises(InputTooLarge, match="without an end"):
+            receive(archive.node, SERIES, tmp_path / "ct")
+    assert [file.name for file in (tmp_path / "ct.partial").iterdir()] == ["00001.dcm"]
 
 
 def lungxai(*words: object) -> int:
