@@ -9,13 +9,14 @@ type_of()         solid or ground glass, computed from the voxels
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Optional
 
 from shared_models import ct_density
 from shared_models.calibration_record import Calibration
-from shared_models.contract.results import Heatmap, Nodule, RadiologyResult, placed
-from shared_models.contract.values import Array
+from shared_models.contract.results import Nodule, RadiologyResult, placed
+from shared_models.contract.values import Array, CTVolume
 
 from . import report_pictures as pictures
 from .case_record import CaseRecord
@@ -37,10 +38,10 @@ def ct_values(record: CaseRecord) -> Optional[dict[str, Any]]:
     result, volume = record.radiology, record.volume
     if result is None:
         return None
-    maps = _on_the_whole_grid(record)
     calibration = measured(result.provenance, MALIGNANCY_MODEL)
-    rows = [_row(record, nodule, maps if i < MOST_NODULES else [], calibration, with_pictures=i < MOST_NODULES)
-            for i, nodule in enumerate(result.nodules)]  # fmt: skip
+    rows = [_row(record, nodule, calibration) for nodule in result.nodules]
+    if volume is not None:
+        _add_pictures(rows[:MOST_NODULES], record, volume)
     for i, row in enumerate(rows):  # said once
         same = [r["nodule"].label for r in rows[:i] if r["guidelines"].scenes == row["guidelines"].scenes]
         row["same_rows"] = same[0] if same else None
@@ -53,7 +54,7 @@ def ct_values(record: CaseRecord) -> Optional[dict[str, Any]]:
         "most": MOST_NODULES,
         "window": _window_words(),
         "middle": middle,
-        "has_maps": bool(maps),
+        "has_maps": bool(record.ct_heatmaps) and volume is not None,
         "has_pixels": volume is not None,
         "malignancy": percent(result.malignancy),
         "spacing": None if volume is None else " x ".join(f"{s:.2f}" for s in volume.spacing_mm),
@@ -73,27 +74,11 @@ def _window_words() -> str:
     return _("lung window, level %(level)s HU, width %(width)s HU") % {"level": f"{level:.0f}", "width": f"{width:.0f}"}
 
 
-def _on_the_whole_grid(record: CaseRecord) -> list[tuple[MapWords, Array, float]]:
-    """Words, values on the CT's grid, and strongest value of each heatmap; none without the CT's voxels."""
-    if record.volume is None:
-        return []
-    shape = (record.volume.voxels.shape[0], record.volume.voxels.shape[1], record.volume.voxels.shape[2])
-
-    def whole(heatmap: Heatmap) -> Array:
-        assert record.volume is not None
-        return placed(heatmap.values, heatmap.index_to_world, shape, record.volume.ijk_to_lps)
-
-    return [(map_words(h), whole(h), pictures.top_of(h)) for h in record.ct_heatmaps.values()]
-
-
-def _row(
-    record: CaseRecord, nodule: Nodule, maps: list[tuple[MapWords, Array, float]], calibration: Optional[Calibration],
-    with_pictures: bool,
-) -> dict[str, Any]:  # fmt: skip
+def _row(record: CaseRecord, nodule: Nodule, calibration: Optional[Calibration]) -> dict[str, Any]:
     assert record.radiology is not None
     x, y, z = nodule.centre_lps_mm
     kind = type_of(record, nodule)
-    row: dict[str, Any] = {
+    return {
         "nodule": nodule,
         "size": _("%(long)s x %(short)s mm") % {"long": f"{nodule.long_axis_mm:.1f}",
                                                 "short": f"{nodule.short_axis_mm:.1f}"},
@@ -111,45 +96,51 @@ def _row(
         "not_here": [],
         "slice": None,
     }  # fmt: skip
-    if with_pictures and record.volume is not None:
-        _add_pictures(row, record, nodule, maps)
-    return row
 
 
-def _add_pictures(
-    row: dict[str, Any], record: CaseRecord, nodule: Nodule, maps: list[tuple[MapWords, Array, float]]
+def _add_pictures(rows: Sequence[dict[str, Any]], record: CaseRecord, volume: CTVolume) -> None:
+    """To each row key image, heatmaps over it, and where it lies: (URI, alt text, caption, MapWords or None) each."""
+    crops = [pictures.crop_of(volume, row["nodule"]) for row in rows]
+    for row, crop in zip(rows, crops):
+        nodule: Nodule = row["nodule"]
+        row["slice"] = crop.slice_index + 1
+        row["where"] = _("nodule %(label)s, slice %(slice)s") % {"label": nodule.label, "slice": row["slice"]}
+        outlined = record.mask is not None and bool((record.mask.labels[crop.slice_index] == nodule.label).any())
+        drawn = _("outline of the segmentation") if outlined else _("its outline is not on this slice")
+        key = pictures.data_uri(pictures.key_image(volume, record.mask, nodule, crop))
+        row["images"].append((
+            key, _("Enlarged axial CT of %(where)s, %(drawn)s") % {"where": row["where"], "drawn": drawn},
+            _("Key image: %(drawn)s, %(window)s") % {"drawn": drawn, "window": _window_words()}, None,
+        ))  # fmt: skip
+    shape = (volume.voxels.shape[0], volume.voxels.shape[1], volume.voxels.shape[2])
+    for heatmap in record.ct_heatmaps.values() if rows else ():
+        # One at a time: on the CT's own grid a map is as large as the CT.
+        values = placed(heatmap.values, heatmap.index_to_world, shape, volume.ijk_to_lps)
+        words, top = map_words(heatmap), pictures.top_of(heatmap)
+        for row, crop in zip(rows, crops):
+            _add_heatmap(row, crop, volume, values, top, words)
+    for row, crop in zip(rows, crops):
+        full = pictures.data_uri(pictures.whole_slice(volume, crop, crop.slice_index))
+        alt = _("Axial slice with a frame at %(where)s") % {"where": row["where"]}
+        row["images"].append((full, alt, _("Where it lies"), None))
+
+
+def _add_heatmap(
+    row: dict[str, Any], crop: pictures.Crop, volume: CTVolume, values: Array, top: float, words: MapWords
 ) -> None:
-    """The key image, the heatmaps over it, and where it lies, as (URI, alt text, caption, MapWords or None)."""
-    volume = record.volume
-    assert volume is not None
-    crop = pictures.crop_of(volume, nodule)
-    row["slice"] = crop.slice_index + 1
-    where = _("nodule %(label)s, slice %(slice)s") % {"label": nodule.label, "slice": crop.slice_index + 1}
-    outlined = record.mask is not None and bool((record.mask.labels[crop.slice_index] == nodule.label).any())
-    drawn = _("outline of the segmentation") if outlined else _("its outline is not on this slice")
-    key = pictures.data_uri(pictures.key_image(volume, record.mask, nodule, crop))
-    row["images"].append((
-        key, _("Enlarged axial CT of %(where)s, %(drawn)s") % {"where": where, "drawn": drawn},
-        _("Key image: %(drawn)s, %(window)s") % {"drawn": drawn, "window": _window_words()}, None,
-    ))  # fmt: skip
-    for words, values, top in maps:
-        shown = pictures.crop_of_map(values, crop, volume, nodule)
-        share = pictures.strongest(values, shown) / max(top, 1e-12)
-        if share < _NOTHING:
-            row["not_here"].append(words)
-            continue
-        uri = pictures.data_uri(pictures.overlay(volume, values, top, shown))
-        if shown.slice_index != crop.slice_index:
-            titled = _("%(title)s, slice %(slice)s") % {"title": words.title, "slice": shown.slice_index + 1}
-            words = replace(words, title=titled)
-        here = ""
-        if share < _WEAK:
-            here = _("Here it reaches %(share)s of its strongest value.") % {"share": percent(share)}
-        alt = _("Heatmap %(title)s over %(where)s") % {"title": words.title, "where": where}
-        row["images"].append((uri, alt, here, words))
-    full = pictures.data_uri(pictures.whole_slice(volume, crop, crop.slice_index))
-    alt = _("Axial slice with a frame at %(where)s") % {"where": where}
-    row["images"].append((full, alt, _("Where it lies"), None))
+    """Its picture, or under "not_here" that nothing of it lies at this nodule; ``values`` on the CT's grid."""
+    shown = pictures.crop_of_map(values, crop, volume, row["nodule"])
+    share = pictures.strongest(values, shown) / max(top, 1e-12)
+    if share < _NOTHING:
+        row["not_here"].append(words)
+        return
+    uri = pictures.data_uri(pictures.overlay(volume, values, top, shown))
+    if shown.slice_index != crop.slice_index:
+        titled = _("%(title)s, slice %(slice)s") % {"title": words.title, "slice": shown.slice_index + 1}
+        words = replace(words, title=titled)
+    here = _("Here it reaches %(share)s of its strongest value.") % {"share": percent(share)} if share < _WEAK else ""
+    alt = _("Heatmap %(title)s over %(where)s") % {"title": words.title, "where": row["where"]}
+    row["images"].append((uri, alt, here, words))
 
 
 def type_of(record: CaseRecord, nodule: Nodule) -> Optional[str]:

@@ -160,8 +160,8 @@ def _quality(result: PathologyResult, slide: Optional[StoredSlide]) -> list[str]
                     if out else _("Every tile that was sent was classified."))  # fmt: skip
         said[-1] += " " + _("What the reader of the slide left out before, as background or blurred, is not kept.")
     if like is not None and len(like):
-        said.append(_("%(n)s of %(all)s tiles look unlike what the model learned from: they do not count for the slide, "
-                      "but are in the areas. Reliability of the slide %(mean)s of 1.") % {
+        said.append(_("%(n)s of %(all)s tiles look unlike what the model learned from: they do not count for the "
+                      "slide, but are in the areas. Reliability of the slide %(mean)s of 1.") % {
             "n": int((like < UNRELIABLE).sum()), "all": len(like),
             "mean": "?" if result.reliability is None else f"{result.reliability:.2f}"})  # fmt: skip
     else:
