@@ -188,7 +188,10 @@ def far_side(volume: CTVolume, tumour: Array) -> Optional[Array]:
 
 
 def of_far_lung(network: Any, data_root: Path, device: str = "cpu") -> Structures:
-    """Structures of the real series below ``data_root``, in the lung without the tumour; none where it is not there."""
+    """Structures of the real series below ``data_root``, in the lung without the tumour; none where it is not there.
+
+    Its boxes mark the tumour alone: a small nodule in the other lung, if there is one, is learned as none.
+    """
     from .ct_reader import read_ct
     from .tumour_boxes import series_folders, tumour_of
 
