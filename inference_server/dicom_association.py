@@ -54,8 +54,8 @@ def associated(
             raise _not_established(node, association)
         try:
             yield association
-        except (LungXAIError, KeyboardInterrupt):
-            association.abort()
+        except GeneratorExit:  # whoever asked for one object after the other wants no more
+            _released(association)
             raise
         except (RuntimeError, OSError):
             association.abort()
@@ -63,8 +63,7 @@ def associated(
         except BaseException:
             association.abort()
             raise
-        if association.is_established:
-            association.release()
+        _released(association)
 
 
 def echo(node: DimseNode) -> None:
@@ -96,6 +95,11 @@ def status_of(answer: Any) -> Optional[int]:
 def broken_off(node: DimseNode) -> ServerTimeout:
     """The error of a connection that ended in the middle."""
     return ServerTimeout(f"The node {node.name} broke off or does not answer any more.", "Try again.")
+
+
+def _released(association: Any) -> None:
+    if association.is_established:
+        association.release()
 
 
 def _tls(node: DimseNode) -> ssl.SSLContext:

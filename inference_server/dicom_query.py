@@ -137,8 +137,7 @@ def matches(association: Any, node: DimseNode, level: str, asked: dict[str, Any]
 def _by_web(node: WebNode, asked: dict[str, Any]) -> Iterator[FoundSeries]:
     from .dicom_web import answers, json_value, web_client
 
-    client, _ = web_client(node)
-    with answers(node):
+    with web_client(node) as (client, _), answers(node):
         fields = [keyword for keyword, _ in _FIELDS.values()]
         for one in client.search_for_series(search_filters=asked, fields=fields, limit=MOST_FOUND):
             yield _series({name: json_value(one, tag) for name, (_, tag) in _FIELDS.items()})

@@ -110,8 +110,7 @@ def receive(
 def _by_web(
     node: WebNode, series: str, study: Optional[str], incoming: IncomingSeries, step: Step, cancelled: Cancel
 ) -> None:  # fmt: skip
-    client, session = web_client(node, cancelled)
-    with answers(node):
+    with web_client(node, cancelled) as (client, session), answers(node):
         study = study or located(client, series)
         announced = dict(_announced(client.retrieve_series_metadata(study, series), series))
         missing = [uid for uid in announced if uid not in incoming.held]

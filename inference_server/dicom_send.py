@@ -146,22 +146,23 @@ def _by_web(found: Sequence[DicomObject], node: WebNode) -> Iterator[Any]:
 
     from .dicom_web import answers, web_client
 
-    client, session = web_client(node)
-    session.headers["Accept"] = "application/dicom+json"
-    for one in found:
-        try:
-            dataset = one.dataset()
-        except InvalidInput as fault:
-            yield _sent(one, NOT_SENT, "", fault.message)
-            continue
-        with answers(node):
+    with web_client(node) as (client, session):
+        session.headers["Accept"] = "application/dicom+json"
+        for one in found:
             try:
-                sent = _of_answer(one, client.store_instances([dataset], one.study))
-            except requests.HTTPError as fault:
-                sent = _of_refusal(one, fault.response)
-                if sent is None:
-                    raise
-        yield sent
+                dataset = one.dataset()
+            except InvalidInput as fault:
+                yield _sent(one, NOT_SENT, "", fault.message)
+                continue
+            with answers(node):
+                try:
+                    sent = _of_answer(one, client.store_instances([dataset], one.study))
+                except requests.HTTPError as fault:
+                    refusal = _of_refusal(one, fault.response)
+                    if refusal is None:
+                        raise
+                    sent = refusal
+            yield sent
 
 
 def _of_refusal(one: DicomObject, response: Any) -> Optional[Sent]:

@@ -125,8 +125,9 @@ class BoundedSession(StraightSession):
         return bounded
 
 
-def web_client(node: WebNode, cancelled: Cancel = lambda: False) -> tuple[Any, BoundedSession]:
-    """A dicomweb_client.DICOMwebClient, and its session.
+@contextlib.contextmanager
+def web_client(node: WebNode, cancelled: Cancel = lambda: False) -> Iterator[tuple[Any, BoundedSession]]:
+    """A dicomweb_client.DICOMwebClient, and its session, closed at the end.
 
     Raises
     ------
@@ -149,7 +150,8 @@ def web_client(node: WebNode, cancelled: Cancel = lambda: False) -> tuple[Any, B
         node.url.rstrip("/"), session=session, permissive_uid=True, timeout=(CONNECT_S, SILENCE_S)
     )  # archives hold UIDs that the standard would not allow
     client.set_http_retry_params(retry=False)
-    return client, session
+    with session:
+        yield client, session
 
 
 @contextlib.contextmanager
@@ -188,9 +190,8 @@ def echo_web(node: WebNode) -> None:
     ------
     LungXAIError : it does not, and why.
     """
-    client, session = web_client(node)
-    session.limit = 1 << 20
-    with answers(node):
+    with web_client(node) as (client, session), answers(node):
+        session.limit = 1 << 20
         client.search_for_studies(search_filters={"StudyInstanceUID": _NOBODYS_STUDY}, limit=1)
 
 

@@ -13,6 +13,7 @@ import pydicom
 import pytest
 from dicom_files import SECRETS, ct_image
 from fake_archive import RELATED, FakeArchive, encoded, metadata, multipart, said
+from fake_server import until
 from orthanc_server import tls_files
 from pydicom.uid import CTImageStorage
 
@@ -300,7 +301,10 @@ class DimseArchive:
             for image in images:
                 yield 0xFF00, image
 
-        handlers = [(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, found), (evt.EVT_C_GET, got)]
+        self.ended: list[str] = []
+        handlers = [(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, found), (evt.EVT_C_GET, got),
+                    (evt.EVT_RELEASED, lambda event: self.ended.append("released")),
+                    (evt.EVT_ABORTED, lambda event: self.ended.append("aborted"))]  # fmt: skip
         self._server = self._ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.node = DimseNode("pacs", "127.0.0.1", self._server.socket.getsockname()[1], "ARCHIVE")
 
@@ -409,11 +413,12 @@ def test_no_word_of_a_patient_reaches_a_log(tmp_path, caplog) -> None:
     assert not any(secret in caplog.text for secret in SECRETS)
 
 
-def test_threads_of_a_connection_end_with_it(tmp_path) -> None:
+def test_a_connection_is_released_and_its_threads_end(tmp_path) -> None:
     (tmp_path / "0.dcm").write_bytes(encoded(ct_image(0)))
     with DimseArchive() as archive:
         before = threading.active_count()
         for _ in range(3):
             send([tmp_path], archive.node, others=True)
-        time.sleep(0.2)
-        assert threading.active_count() <= before + 1
+        send([tmp_path], archive.node, cancelled=lambda: True, others=True)  # not even opened
+        until(lambda: len(archive.ended) == 3 and threading.active_count() <= before)
+        assert archive.ended == ["released"] * 3 and archive.stored == 3
