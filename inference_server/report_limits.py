@@ -14,13 +14,13 @@ from shared_models import calibration_record, fleischner, lung_rads
 from shared_models.contract.heatmap_words import SANITY
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.values import CLASSES
+from shared_models.model_bundle import FUSION
 
 from .case_record import CaseRecord
 from .report_heatmaps import map_words
 from .report_models import bundle_of, paragraph, ships, told_apart
 from .report_words import _, class_words, method_words, ngettext, part_words
 
-FUSION_MODEL = "lung_fusion"
 # Key to citation; citations are not translated.
 _REFERENCES = {
     "method": "arXiv 2604.16104: a CNN for each modality, clinical fields, fusion of the decisions, heatmaps",
@@ -94,6 +94,8 @@ def calibration_words(provenance: Provenance) -> tuple[str, str]:
         return "", _("not calibrated")
     bundle = bundle_of(provenance)
     found = None if bundle is None else calibration_record.read(bundle.folder, bundle.weights_sha256)
+    if found is None and bundle is not None and bundle.own["modality"] == FUSION:
+        return "", _("calibrated on composed cases; on patients it was not measured")
     if found is None:
         return "", _("calibrated; its error is not in its bundle")
     low, high = found.ece_ci95
