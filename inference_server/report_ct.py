@@ -159,10 +159,12 @@ def type_of(record: CaseRecord, nodule: Nodule) -> Optional[str]:
 def rated_words(probability: Optional[float], calibration: Optional[Calibration]) -> dict[str, str]:
     """ "interval" and "support" of a malignancy: how uncertain its calibration is there, and how often nodules rated
     about the same came true. Both are empty where there is no malignancy or nothing was measured of these weights."""
-    bar = None if probability is None or calibration is None else calibration.like(_MALIGNANT, probability)
-    interval = None if bar is None else calibration.interval(_MALIGNANT, probability)
+    nothing = {"interval": "", "support": ""}
+    if probability is None or calibration is None:
+        return nothing
+    bar, interval = calibration.like(_MALIGNANT, probability), calibration.interval(_MALIGNANT, probability)
     if bar is None or interval is None:
-        return {"interval": "", "support": ""}
+        return nothing
     support = _("Of %(n)s validation nodules that the model rated %(from)s to %(to)s, readers rated %(rate)s as "
                 "malignant (95 %% interval %(low)s to %(high)s %%).") % {
         "n": bar.n, "from": f"{bar.low:.2f}", "to": f"{bar.high:.2f}", "rate": f"{100 * bar.rate:.0f} %",

@@ -109,7 +109,8 @@ def _curve(cases: Cases, resamples: int) -> list[tuple[float, float, float]]:
     odds = np.log(odds) - np.log1p(-odds)
     names, place = np.unique(cases.groups, return_inverse=True)
     members = [np.flatnonzero(place == k) for k in range(len(names))]
-    random, found = np.random.default_rng(_SEED), []
+    random = np.random.default_rng(_SEED)
+    found: list[Array] = []
     while len(found) < resamples:
         chosen = np.concatenate([members[k] for k in random.integers(len(names), size=len(names))])
         if 0 < cases.labels[chosen].sum() < len(chosen):

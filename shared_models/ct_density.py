@@ -126,7 +126,8 @@ def chosen(cores: Array, readers: Array) -> tuple[float, float]:
 def _rated(data: Path, split: str, network: Any) -> tuple[list[float], list[str], list[str]]:
     """core_hu, reader's type and patient's pseudonym of a split; the reader's outline where ``network`` is None."""
     from .evaluate_ct import outlined_at
-    from .evidence_reading import Exclusion, nodules
+    from .evidence_cases import Exclusion
+    from .evidence_reading import nodules
     from .evidence_strata import density_class
 
     cores, readers, patients = [], [], []
