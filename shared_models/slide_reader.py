@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ MAX_PICTURE_PX = 100_000_000
 _MAX_READ_PX = 32_000_000
 _MAX_OVERVIEW_PX = 4_000_000_000  # read in whole for the thumbnail; more takes many minutes
 _CHUNK_PX = 2048
+_UID_NAME = re.compile(r"(\d+(?:\.\d+)+)(?:\.dcm)?")
 _REMEDY_FILE = "Copy the file again from the scanner or the archive; it may be incomplete."
 _REMEDY_MPP = "Give the micrometres per pixel with --mpp (about 0.25 for a 40x scan, 0.5 for a 20x scan)."
 _REMEDY_RGB = "Export it as 8-bit RGB."
@@ -47,7 +49,7 @@ class Slide:
     dimensions : (width, height) of level 0, pixels
     level_sizes : (width, height) of each level, finest first
     mpp : micrometres per level-0 pixel
-    slide_id : name of the file without its ending
+    slide_id : name of the file without its endings
     reopen : opens the file once more, for another thread: a handle serves one at a time
 
     Made by open_slide(); closes itself at the end of a ``with`` block.
@@ -260,11 +262,16 @@ def open_slide(path: Union[str, os.PathLike[str]], mpp: Optional[float] = None) 
         raise InvalidInput(f"{file.name} is no file.", "Choose the slide's file.")  # a pipe would be waited for
     levels, sizes, said = _levels(file)
     try:
-        pixel, name = _checked_mpp(said, mpp), file.name.split(".")[0] or file.name
-        return Slide(levels, sizes, pixel, name, lambda: open_slide(file, mpp))
+        return Slide(levels, sizes, _checked_mpp(said, mpp), _name(file), lambda: open_slide(file, mpp))
     except InvalidInput:
         levels.close()
         raise
+
+
+def _name(file: Path) -> str:
+    """Up to the first dot; a DICOM file or folder that is named by its UID keeps all of it, since they begin alike."""
+    uid = _UID_NAME.fullmatch(file.name)
+    return uid[1] if uid else file.name.split(".")[0] or file.name
 
 
 def _levels(file: Path) -> tuple[_Levels, list[tuple[int, int]], Optional[tuple[float, float]]]:

@@ -138,3 +138,16 @@ def test_too_many_tiles_are_refused_without_holding_them() -> None:
     few = tissue_grid(Vast(), 224, 0.9, region=shapely.box(400_000, 400_000, 420_000, 420_000))
     assert 500 < few.count < 800
     assert held < 400 << 20
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("biopsy.svs", "biopsy"), ("biopsy.ome.tif", "biopsy"), ("TCGA-05-01Z.3f2b.svs", "TCGA-05-01Z"),
+        ("1.2.840.1.dcm", "1.2.840.1"), ("1.2.840.2", "1.2.840.2"), (".hidden", ".hidden"),
+    ],
+)  # fmt: skip
+def test_two_dicom_slides_of_one_maker_have_two_names(tmp_path, file, name) -> None:
+    tifffile.imwrite(tmp_path / file, np.full((64, 64, 3), 200, np.uint8), photometric="rgb", tile=(64, 64))
+    with open_slide(tmp_path / file, 0.5) as slide:
+        assert slide.slide_id == name
