@@ -56,6 +56,9 @@ _PACKAGES = (
     ("tifffile", "tifffile", True, "slides (TIFF, SVS)"),
     ("Pillow", "PIL", True, "slides (PNG, JPEG) and the report"),
     ("blosc2", "blosc2", False, "faster uploads of CT volumes"),
+    ("highdicom", "highdicom", False, "DICOM objects for the archive"),
+    ("pynetdicom", "pynetdicom", False, "sending to an archive by C-STORE"),
+    ("dicomweb-client", "dicomweb_client", False, "sending to an archive by DICOMweb"),
 )
 
 
@@ -65,6 +68,7 @@ def examine(settings: Settings) -> list[Finding]:
         _python(),
         *(_package(*package) for package in _PACKAGES),
         _openslide(),
+        _pdf(),
         _qupath(os.environ.get("PAQUO_QUPATH_DIR")),
         _device(settings),
         *_models(settings.models),
@@ -118,6 +122,20 @@ def _openslide() -> Finding:
         return Finding("openslide", True, f"library {openslide.__library_version__}", needed=False)
     except Exception as fault:  # a missing shared library raises OSError or its own class
         return Finding("openslide", False, f"cannot be loaded ({type(fault).__name__})", remedy, needed=False)
+
+
+def _pdf() -> Finding:
+    from .report_pdf import REMEDY, find_browser
+
+    try:
+        import weasyprint
+
+        return Finding("PDF", True, f"WeasyPrint {weasyprint.__version__}", needed=False)
+    except (ImportError, OSError):  # OSError: it is there, Pango is not
+        browser = find_browser()
+    if browser is None:
+        return Finding("PDF", False, "neither WeasyPrint with Pango nor a browser that prints", REMEDY, needed=False)
+    return Finding("PDF", True, f"by {browser.name}; WeasyPrint finds no Pango", needed=False)
 
 
 def _qupath(folder: str | None) -> Finding:

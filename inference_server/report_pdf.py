@@ -46,7 +46,7 @@ _QUIET = (
 # The details begin on the second sheet; where a first page came out longer, as with a wide font, it is set smaller.
 _DETAILS, _PAGE, _TIGHT = "fusion", '<article class="page">', '<article class="page tight">'
 _PRINT_SECONDS = 120
-_REMEDY = (
+REMEDY = (
     "Install WeasyPrint's libraries (Debian: apt-get install libpango-1.0-0 libpangoft2-1.0-0) or a Chromium, Chrome "
     "or Edge; or open the HTML report in a browser and print it."
 )
@@ -69,7 +69,7 @@ def pdf_of(html: str) -> bytes:
     except (ImportError, OSError) as missing:  # OSError: the package is there, Pango is not
         browser = find_browser()
         if browser is None:
-            raise ModelUnavailable(f"No program here makes PDFs: {missing}.".replace("\n", " "), _REMEDY) from missing
+            raise ModelUnavailable(f"No program here makes PDFs: {missing}.".replace("\n", " "), REMEDY) from missing
         return browser_pdf(html, browser)
 
 
@@ -129,7 +129,7 @@ def browser_pdf(html: str, browser: Path) -> bytes:
         try:
             run = subprocess.run(command, capture_output=True, timeout=_PRINT_SECONDS, stdin=subprocess.DEVNULL)
         except (OSError, subprocess.TimeoutExpired) as failed:
-            raise ServerError(f"{browser.name} did not print the report: {type(failed).__name__}.", _REMEDY) from failed
+            raise ServerError(f"{browser.name} did not print the report: {type(failed).__name__}.", REMEDY) from failed
         if run.returncode or not pdf.is_file():
-            raise ServerError(f"{browser.name} did not print the report (status {run.returncode}).", _REMEDY)
+            raise ServerError(f"{browser.name} did not print the report (status {run.returncode}).", REMEDY)
         return pdf.read_bytes()
