@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from shared_models.contract.colours import CLASS_COLOURS, NOT_ASSESSED
+from shared_models.contract.colours import CLASS_COLOURS, NOT_ASSESSED, RGB
 from shared_models.contract.results import PathologyResult
 from shared_models.contract.values import CLASSES, Array
 from shared_models.model_bundle import SLIDE_MODEL
@@ -37,6 +37,8 @@ def slide_values(record: CaseRecord) -> Optional[dict[str, Any]]:
         return None
     um_per_level0 = None if slide is None else slide.mpp * slide.shape[1] / slide.tile_px[0]
     images = _slide_images(record, um_per_level0)
+    nothing = (None, "", "", None)
+    plain = [image for image in images if image[3] is None] + [nothing, nothing]  # the tissue, then its class map
     areas = _areas(result, um_per_level0)
     quality = _quality(result, slide)
     return {
@@ -48,12 +50,13 @@ def slide_values(record: CaseRecord) -> Optional[dict[str, Any]]:
         "has_mm2": um_per_level0 is not None,
         "others": _others(result),
         "not_validated": not any(p.model_id.split(" ")[0] == SLIDE_MODEL for p in result.provenance),
+        "calibrated": all(p.calibrated for p in result.provenance),
         "quality": quality,
         "tiles": tile_groups(record, um_per_level0),
         "has_maps": bool(record.slide_heatmaps),
         "summary": {
-            "thumbnail": images[0][0] if images else None, "thumbnail_alt": images[0][1] if images else "",
-            "class_map": images[1][0] if images else None, "class_map_alt": images[1][1] if images else "",
+            "thumbnail": plain[0][0], "thumbnail_alt": plain[0][1],
+            "class_map": plain[1][0], "class_map_alt": plain[1][1],
             "areas": [(row["label"], row["colour"], row["share"]) for row in areas],
             "quality": " ".join(quality[:1]),
             "words": _summary_words(result, slide),
@@ -81,10 +84,11 @@ def _slide_images(record: CaseRecord, um_per_level0: Optional[float]) -> list[An
 
     found = pictures.slide_images(result, picture, to_level0)
     images: list[Any] = [
-        (shown(found["slide"]), _("The tissue that was analysed"), _("Tissue that was analysed"), None),
-        (shown(found["classes"]), _("Each tile in the colour of its likeliest class"),
-         _("Likeliest class of each tile, fainter where the model is less sure; colours as in the table"), None),
-    ]  # fmt: skip
+        (shown(found["slide"]), _("The tissue that was analysed"), _("Tissue that was analysed"), None)
+    ]
+    if np.isfinite(result.tile_probabilities).any():
+        caption = _("Likeliest class of each tile, fainter where the model is less sure; colours as in the table")
+        images.append((shown(found["classes"]), _("Each tile in the colour of its likeliest class"), caption, None))
     for heatmap in record.slide_heatmaps.values():
         words = map_words(heatmap)
         alt = _("Heatmap %(title)s over the slide") % {"title": words.title}
@@ -118,18 +122,29 @@ def _areas(result: PathologyResult, um_per_level0: Optional[float]) -> list[dict
         return []
     area = own_areas(result.origin_px, result.tile_px)
     known = np.isfinite(table).any(axis=0)
-    best = np.where(np.isfinite(table).any(axis=1), np.nan_to_num(table, nan=-1.0).argmax(axis=1), -1)
-    rows = [(class_words(name), CLASS_COLOURS[name], best == i) for i, name in enumerate(CLASSES) if known[i]]
-    if (best < 0).any():
-        rows.append((_("not assessed"), NOT_ASSESSED, best < 0))
+    rows: list[tuple[str, Optional[RGB], Array]] = []
+    if not known.any() and result.other_probabilities is not None:
+        best = result.other_probabilities.argmax(axis=1)
+        rows = [(name, None, best == i) for i, name in enumerate(result.other_classes)]
+    else:
+        answered = np.isfinite(table).any(axis=1)
+        best = np.where(answered, np.nan_to_num(table, nan=-1.0).argmax(axis=1), -1)
+        rows = [(class_words(name), CLASS_COLOURS[name], best == i) for i, name in enumerate(CLASSES) if known[i]]
+        if not answered.all():
+            rows.append((_("not assessed"), NOT_ASSESSED, best < 0))
     return [
         {
-            "label": label, "colour": "rgb({},{},{})".format(*colour), "tiles": int(inside.sum()),
-            "share": percent(float(area[inside].sum() / area.sum())) if inside.any() else _("none"),
+            "label": label, "colour": None if colour is None else "rgb({},{},{})".format(*colour),
+            "tiles": int(inside.sum()), "share": _share(float(area[inside].sum() / area.sum())),
             "mm2": "" if um_per_level0 is None else f"{area[inside].sum() * (um_per_level0 / 1000) ** 2:.2f}",
         }
         for label, colour, inside in rows
     ]  # fmt: skip
+
+
+def _share(value: float) -> str:
+    """Of an area, not of a probability: none and all may be said."""
+    return _("none") if value == 0 else f"{100:.0f} %" if value > 1 - 1e-9 else percent(value)
 
 
 # --- quality

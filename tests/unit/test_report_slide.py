@@ -161,9 +161,14 @@ def test_quality_says_how_many_were_left_out_and_how_many_do_not_count(record, s
 def test_a_model_of_others_shows_its_classes_and_its_tiles() -> None:
     values = slide_values(GALLERY["not_assessed"]())
     assert [name for name, *_ in values["others"]] == ["lepidic", "acinar", "solid"] and values["not_validated"]
-    assert [row["label"] for row in values["areas"]] == ["not assessed"]
+    assert [(row["label"], row["colour"]) for row in values["areas"]] == [
+        ("lepidic", None), ("acinar", None), ("solid", None),
+    ]  # fmt: skip
+    assert values["summary"]["class_map"] is None and values["summary"]["thumbnail"] and not values["calibrated"]
     assert values["tiles"][0]["title"].endswith("lepidic") and "lepidic" in values["tiles"][0]["tiles"][0]["words"]
 
 
 def test_an_abstaining_slide_without_any_answer_has_no_tiles_to_choose() -> None:
-    assert slide_values(GALLERY["abstention"]())["tiles"] == []
+    values = slide_values(GALLERY["abstention"]())
+    assert values["tiles"] == [] and values["summary"]["class_map"] is None
+    assert [(row["label"], row["share"]) for row in values["areas"]] == [("not assessed", "100 %")]
