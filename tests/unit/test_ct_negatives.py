@@ -52,6 +52,8 @@ def pool_of(*nodule: bool) -> Pool:
     hu = np.where(mask, 30, -850).astype(np.int16)
     cube_hu = np.where(cube, 20, -800).astype(np.int16)
     pool = Pool(hu, mask, np.array([0.7]), cube_hu, cube, np.array([7.0]), np.array([5.0]))
+    if not nodule:
+        return pool
     found = [plane(one) for one in nodule]
     return dataclasses.replace(pool, structures=Structures(*(np.array(part) for part in zip(*found))))
 
@@ -116,3 +118,24 @@ def test_the_chests_are_never_those_that_others_are_judged_on() -> None:
 def test_structures_are_found_with_weights_or_not_at_all(tmp_path) -> None:
     with pytest.raises(InvalidInput, match="needs weights to go on from"):
         train_ct.trained(TrainRequest("ct_nodule", tmp_path, tmp_path / "run", settings={"mix": "chests"}))
+
+
+def test_the_training_draws_from_what_the_weights_that_it_goes_on_from_take_for_nodules(tmp_path, monkeypatch) -> None:
+    from shared_models.ct_network import network
+
+    held, asked, given = pool_of(True, False), [], []
+    for name in ("lidc_nodule_slices", "lidc_nodule_3d_51"):
+        (tmp_path / name).mkdir()
+    weights = network(16).state_dict()
+    torch.save(weights, tmp_path / "best.pt")
+    monkeypatch.setattr(Pool, "read", classmethod(lambda *_: dataclasses.replace(held, structures=Structures.none())))
+    monkeypatch.setattr(train_ct, "of_drawn_chests", lambda *given: asked.append(given) or held.structures)
+    monkeypatch.setattr(train_ct, "of_far_lung", lambda model, root: Structures.none())
+    monkeypatch.setattr(train_ct, "train", lambda task, request: given.append(task))
+    settings = {"mix": "chests", "start_from": str(tmp_path / "best.pt")}
+    train_ct.trained(TrainRequest("ct_nodule", tmp_path, tmp_path / "run", limit=3, settings=settings))
+    (task,), ((model, seeds),) = given, asked
+    assert seeds == ct_negatives.SEEDS[:3]
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+    assert (task.told()["train_structures"], task.told()["train_planted"]) == (2, 1)
+    assert "train_structures" not in train_ct.NoduleTask(pool_of(), pool_of(), train_ct.Recipe()).told()
