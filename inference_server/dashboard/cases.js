@@ -105,12 +105,18 @@ export class CaseList {
   }
 
   async #load() {
-    const { cases, jobs = [] } = await this.#api.json("GET", "/v1/cases");
+    const { cases, jobs = [] } = await this.#api.json("GET", "/v1/cases").catch((fault) => this.#failed(fault));
     this.#cases = cases;
     this.#active = jobs.some((job) => !ended(job));
     const byCase = Map.groupBy(jobs, (job) => job.case_id);
     this.#jobs = new Map([...byCase].map(([id, own]) => [id, newest(own)]));
     this.#draw();
+  }
+
+  /** What the page around does not tell of: the server answers, but not with the cases. */
+  #failed(fault) {
+    if (fault.status && fault.status !== 401) this.#count.textContent = `${fault.message} ${fault.remedy}`;
+    throw fault;
   }
 
   #filtered() {

@@ -7,6 +7,7 @@
 // announce()  says a sentence to a screen reader
 
 const SVG = "http://www.w3.org/2000/svg";
+const SPOKEN = 5;
 
 /**
  * @param {string} tag
@@ -59,6 +60,6 @@ export function focusOn(element) {
 
 export function announce(text) {
   const region = document.getElementById("spoken");
-  // The same sentence again is only heard when it is another node.
-  region?.replaceChildren(h("p", {}, text));
+  region.append(h("p", {}, text)); // beside the ones before, which may not have been read out yet
+  if (region.children.length > SPOKEN) region.firstChild.remove();
 }

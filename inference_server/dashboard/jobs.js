@@ -43,7 +43,7 @@ export class JobList {
   update(jobs) {
     const last = Object.values(newest(jobs));
     const current = jobs.filter((job) => !ended(job) || (job.state !== "done" && last.includes(job)));
-    for (const job of current) this.#move(job);
+    for (const job of jobs) if (current.includes(job) || this.#cards.has(job.job_id)) this.#move(job);
     for (const [id, card] of this.#cards) {
       if (current.some((job) => job.job_id === id)) continue;
       this.#remove(id, card);

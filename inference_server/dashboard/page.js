@@ -22,6 +22,7 @@ class Page {
   #server = new ServerStatus(this.#api);
   #cases = new CaseList(this.#api);
   #view = null;
+  #writing = null; // what had the focus when the server asked for its token again
   #place = h("div", { id: "view" });
   #skip = h(
     "a",
@@ -72,6 +73,7 @@ class Page {
       if (!this.#session.inside || !this.#view) return; // the form says it itself
       this.#server.stop();
       this.#view.stop();
+      this.#writing = document.activeElement;
       for (const question of document.querySelectorAll("dialog")) question.close();
       this.#hide(true);
       this.#session.ask(words.loggedOutByServer);
@@ -85,7 +87,7 @@ class Page {
     this.#server.start();
     if (this.#view && this.#view.address === address()) {
       this.#view.start();
-      focusOn(this.#view.heading);
+      focusOn(this.#place.contains(this.#writing) ? this.#writing : this.#view.heading);
     } else this.#route();
   }
 
@@ -125,6 +127,7 @@ class Page {
     this.#view = null;
     this.#cases = new CaseList(this.#api);
     this.#place.replaceChildren();
+    document.getElementById("spoken").replaceChildren();
     this.#hide(true);
     document.title = words.name;
     history.replaceState(null, "", location.pathname);

@@ -10,7 +10,7 @@ import re
 
 import pytest
 import requests
-from dashboard_tab import Tab, driver, findings, launched
+from dashboard_tab import WAIT_MS, Tab, driver, findings, launched
 from fake_server import ct, fake_server, tiles, until
 
 from shared_models.contract import routes
@@ -18,6 +18,7 @@ from shared_models.contract.board_note import BoardNote
 from shared_models.contract.client import Client
 from shared_models.contract.values import ClinicalFields
 
+WAIT_S = WAIT_MS / 1000
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
@@ -112,6 +113,9 @@ def test_a_token_that_is_refused_later_leaves_what_was_being_written(tab, server
     page.keyboard.press("Enter")
     page.get_by_role("heading", name=f"Case {case_id}").wait_for()
     assert page.get_by_label("Note", exact=True).input_value() == "half a sentence" and not client.notes(case_id)
+    assert page.evaluate("document.activeElement.textContent") == "Save note"  # back where one was
+    page.keyboard.press("Enter")
+    page.locator(".notes li").get_by_text("half a sentence").wait_for()
 
 
 def test_a_server_that_is_away_is_told_and_its_return_too(tab) -> None:
@@ -123,6 +127,27 @@ def test_a_server_that_is_away_is_told_and_its_return_too(tab) -> None:
     page.unroute("**/v1/**")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     away.wait_for(state="hidden")
+    said = {"message": "No slide model.", "remedy": "Install one."}
+    info = {"ready": True, "device": "cpu", "version": "1", "problems": {"pathology": said}}
+    page.route("**/v1/info", lambda route: route.fulfill(body=json.dumps(info)))
+    page.route("**/v1/cases", lambda route: route.fulfill(status=500, body=json.dumps({**said, "message": "Broken."})))
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.get_by_role("status").filter(has_text="No slide model. Install one.").wait_for()
+    page.get_by_role("status").filter(has_text="Broken. Install one.").wait_for()
+
+
+def test_a_token_is_pasted_where_the_browser_lets_the_page(browser, server) -> None:
+    refused, allowed = Tab(browser, server), Tab(browser, server, permissions=["clipboard-read", "clipboard-write"])
+    refused.open(logged_in=False).get_by_role("button", name="Paste").click()
+    refused.page.get_by_role("alert").filter(has_text="Paste with Ctrl+V").wait_for()
+    page = allowed.open(logged_in=False)
+    page.evaluate("token => navigator.clipboard.writeText(token)", f" {server.token}\n")
+    page.get_by_role("button", name="Paste").click()
+    until(page.get_by_label("Token of the server").input_value, WAIT_S)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Cases").wait_for()
+    refused.close()
+    allowed.close()
 
 
 # The cases
@@ -181,7 +206,7 @@ def test_a_job_is_watched_and_stopped(tab, client) -> None:
     waiting = client.pathology(case_id, "s")
     page = tab.case(case_id)
     bar = page.get_by_role("progressbar", name="Progress of the CT analysis")
-    page.wait_for_function("bar => bar.value > 0.03", arg=bar.element_handle())
+    until(lambda: bar.evaluate("bar => bar.value") > 0.03, WAIT_S)
     page.get_by_text(re.compile(r"\d+.%, pretending, about \d+ s left")).wait_for()
     assert page.get_by_text("1 job goes first").is_visible()
     page.get_by_role("button", name="Cancel the CT analysis").click()
@@ -194,7 +219,7 @@ def test_a_job_is_watched_and_stopped(tab, client) -> None:
     page.keyboard.press("Enter")
     question.get_by_role("button", name="Stop it").click()
     page.get_by_role("heading", name="CT analysis: stopped").wait_for()
-    until(lambda: [job["state"] for job in client.case(case_id)["jobs"]] == ["cancelled", "done"])
+    until(lambda: [job["state"] for job in client.case(case_id)["jobs"]] == ["cancelled", "done"], WAIT_S)
     page.locator("#spoken").get_by_text("Slide analysis: done.").wait_for()
     page.get_by_role("region", name="H&E slide").get_by_text("Probability of each class, whole slide").wait_for()
     assert {job["job_id"] for job in client.case(case_id)["jobs"]} == {running, waiting}
@@ -206,10 +231,9 @@ def test_a_job_is_followed_without_its_events_too(tab, client) -> None:
     job = client.radiology(case_id, client.put_volume(ct("sleep=90", seed=5)))
     tab.page.route("**/events", lambda route: route.abort())
     page = tab.case(case_id)
-    bar = page.get_by_role("progressbar", name="Progress of the CT analysis").element_handle()
-    page.wait_for_function("bar => bar.value > 0", arg=bar)
-    first = bar.evaluate("bar => bar.value")
-    page.wait_for_function("([bar, first]) => bar.value > first", arg=[bar, first])
+    bar = page.get_by_role("progressbar", name="Progress of the CT analysis")
+    first = until(lambda: bar.evaluate("bar => bar.value"), WAIT_S)
+    until(lambda: bar.evaluate("bar => bar.value") > first, WAIT_S)
     client.cancel(job)
     page.get_by_role("heading", name="CT analysis: stopped").wait_for()
 
@@ -363,7 +387,7 @@ def test_the_boards_note_is_kept_with_its_history(tab, client) -> None:
     assert page.get_by_label("Your name or role").input_value() == "Board A"
     page.get_by_label("Note", exact=True).fill("Second")
     page.get_by_role("button", name="Save note").click()
-    page.wait_for_function("document.querySelectorAll('.notes li').length === 2")
+    page.locator(".notes li").nth(1).wait_for()
     assert "Second" in page.locator(".notes li").first.inner_text()  # the newest first
     assert page.locator(".notes li").first.get_by_text("earlier results").count() == 0 and not tab.said
 
