@@ -75,3 +75,17 @@ def test_doctor_finds_a_weights_file_that_was_changed(tmp_path) -> None:
     run = lungxai("doctor", "--json", "--models", tmp_path / "models", "--data-dir", tmp_path / "d", "--port", 0)
     (finding,) = [f for f in json.loads(run.stdout)["findings"] if f["name"] == "model m"]
     assert not finding["ok"] and "not the ones its card names" in finding["found"] and run.returncode == 1
+
+
+def test_doctor_says_what_lays_out_pdfs_or_that_nothing_does(monkeypatch, tmp_path) -> None:
+    from inference_server import doctor
+
+    blocked = tmp_path / "weasyprint.py"
+    blocked.write_text("raise OSError('no pango')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "weasyprint", raising=False)
+    monkeypatch.setattr("inference_server.report_pdf.find_browser", lambda: None)
+    missing = doctor._pdf()
+    assert not missing.ok and not missing.needed and "libpango" in missing.remedy
+    monkeypatch.setattr("inference_server.report_pdf.find_browser", lambda: Path("/usr/bin/chromium"))
+    assert doctor._pdf().ok and "chromium" in doctor._pdf().found
