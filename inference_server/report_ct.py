@@ -21,6 +21,7 @@ from shared_models.contract.values import Array, CTVolume
 from . import report_pictures as pictures
 from .case_record import CaseRecord
 from .report_charts import percent
+from .report_drawing import data_uri
 from .report_guidelines import Guidelines, guidelines_of, kind_words
 from .report_heatmaps import MapWords, map_words
 from .report_models import measured
@@ -47,7 +48,7 @@ def ct_values(record: CaseRecord) -> Optional[dict[str, Any]]:
         row["same_rows"] = same[0] if same else None
     middle = None
     if volume is not None and not rows:
-        middle = pictures.data_uri(pictures.whole_slice(volume, None, len(volume.voxels) // 2))
+        middle = data_uri(pictures.whole_slice(volume, None, len(volume.voxels) // 2))
     return {
         "result": result,
         "rows": rows,
@@ -100,14 +101,14 @@ def _row(record: CaseRecord, nodule: Nodule, calibration: Optional[Calibration])
 
 def _add_pictures(rows: Sequence[dict[str, Any]], record: CaseRecord, volume: CTVolume) -> None:
     """To each row key image, heatmaps over it, and where it lies: (URI, alt text, caption, MapWords or None) each."""
-    crops = [pictures.crop_of(volume, row["nodule"]) for row in rows]
+    crops = [pictures.crop_of(volume, row["nodule"], record.mask) for row in rows]
     for row, crop in zip(rows, crops):
         nodule: Nodule = row["nodule"]
         row["slice"] = crop.slice_index + 1
         row["where"] = _("nodule %(label)s, slice %(slice)s") % {"label": nodule.label, "slice": row["slice"]}
         outlined = record.mask is not None and bool((record.mask.labels[crop.slice_index] == nodule.label).any())
         drawn = _("outline of the segmentation") if outlined else _("its outline is not on this slice")
-        key = pictures.data_uri(pictures.key_image(volume, record.mask, nodule, crop))
+        key = data_uri(pictures.key_image(volume, record.mask, nodule, crop))
         row["images"].append((
             key, _("Enlarged axial CT of %(where)s, %(drawn)s") % {"where": row["where"], "drawn": drawn},
             _("Key image: %(drawn)s, %(window)s") % {"drawn": drawn, "window": _window_words()}, None,
@@ -120,7 +121,7 @@ def _add_pictures(rows: Sequence[dict[str, Any]], record: CaseRecord, volume: CT
         for row, crop in zip(rows, crops):
             _add_heatmap(row, crop, volume, values, top, words)
     for row, crop in zip(rows, crops):
-        full = pictures.data_uri(pictures.whole_slice(volume, crop, crop.slice_index))
+        full = data_uri(pictures.whole_slice(volume, crop, crop.slice_index))
         alt = _("Axial slice with a frame at %(where)s") % {"where": row["where"]}
         row["images"].append((full, alt, _("Where it lies"), None))
 
@@ -134,7 +135,7 @@ def _add_heatmap(
     if share < _NOTHING:
         row["not_here"].append(words)
         return
-    uri = pictures.data_uri(pictures.overlay(volume, values, top, shown))
+    uri = data_uri(pictures.overlay(volume, values, top, shown))
     if shown.slice_index != crop.slice_index:
         titled = _("%(title)s, slice %(slice)s") % {"title": words.title, "slice": shown.slice_index + 1}
         words = replace(words, title=titled)

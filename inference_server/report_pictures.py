@@ -1,17 +1,15 @@
-"""The pictures of the report, in data: URIs.
+"""The pictures of the report, as arrays.
 
 key_image()     a nodule on its axial slice, cropped, outlined, with a scale bar and orientation letters
 overlay()       the same crop with a heatmap over it: what speaks for, and what speaks against, each in its own ramp
 whole_slice()   the slice with a frame where the crop lies
 slide_images()  the slide and its class map; slide_overlay() the slide, or a tile of it, with a heatmap over it
-with_bar()      tissue with a scale bar; magnified() what is small; grid_of_tile() where a tile's pixels lie
-data_uri()      RGB to a PNG in a data: URI; photo_uri() to a JPEG, for tissue, which as PNG is ten times as large
+grid_of_tile()  where a tile's pixels lie on the slide
+How they are written, and scale bars: report_drawing.py.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
@@ -22,12 +20,13 @@ from shared_models.contract.results import Heatmap, LabelVolume, Nodule, Patholo
 from shared_models.contract.values import CLASSES, Array, CTVolume
 from shared_models.geometry import lps_to_index
 
+from .report_drawing import draw_bar, letter_px
+
 WINDOW_HU = (-1350.0, 150.0)
 WINDOW_LEVEL_WIDTH = (sum(WINDOW_HU) / 2, WINDOW_HU[1] - WINDOW_HU[0])
 WINDOW_WORDS = "lung window, level {:.0f} HU, width {:.0f} HU".format(*WINDOW_LEVEL_WIDTH)
 _OUTLINE = (255, 214, 0)
 _SIDE_PX = 420
-_LEAST_FOR_A_BAR = 120
 
 
 @dataclass(frozen=True)
@@ -39,36 +38,34 @@ class Crop:
     columns: tuple[int, int]
 
 
-def data_uri(rgb: Array) -> str:
-    """uint8 (rows, columns, 3) as a PNG in a data: URI."""
-    from PIL import Image
+def crop_of(volume: CTVolume, nodule: Nodule, mask: Optional[LabelVolume] = None) -> Crop:
+    """The nodule's slice, at least 60 mm wide, or three long axes.
 
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(rgb)).save(buffer, "PNG", compress_level=6)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def photo_uri(rgb: Array) -> str:
-    """uint8 (rows, columns, 3) as a JPEG in a data: URI; to be looked at, never to be measured."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(rgb)).save(buffer, "JPEG", quality=88, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def crop_of(volume: CTVolume, nodule: Nodule) -> Crop:
-    """The nodule's slice, at least 60 mm wide, or three long axes."""
+    The slice is that of its largest outline in ``mask``, where its axes are measured, or of its centre without one.
+    """
     index = np.rint(lps_to_index(volume.ijk_to_lps, nodule.centre_lps_mm)).astype(int)
     half = max(30.0, 1.5 * nodule.long_axis_mm)
     slices, rows, columns = volume.voxels.shape
     reach_r, reach_c = half / volume.spacing_mm[1], half / volume.spacing_mm[0]
     j, i = int(np.clip(index[1], 0, rows - 1)), int(np.clip(index[0], 0, columns - 1))
+    k = int(np.clip(index[2], 0, slices - 1))
     return Crop(
-        int(np.clip(index[2], 0, slices - 1)),
+        k if mask is None else _largest(mask, nodule.label, k),
         (max(0, round(j - reach_r)), min(rows, round(j + reach_r) + 1)),
         (max(0, round(i - reach_c)), min(columns, round(i + reach_c) + 1)),
     )
+
+
+def _largest(mask: LabelVolume, label: int, near: int) -> int:
+    """The slice where the outline is largest; of equal ones the nearest to ``near``, which it is without an outline."""
+    from scipy import ndimage
+
+    box = (ndimage.find_objects(mask.labels, max_label=label) or [None])[-1]
+    if box is None:
+        return near
+    areas = (mask.labels[box] == label).sum(axis=(1, 2))
+    largest = box[0].start + np.flatnonzero(areas == areas.max())
+    return int(largest[np.abs(largest - near).argmin()])
 
 
 def _grey(volume: CTVolume, crop: Crop) -> Array:
@@ -122,7 +119,7 @@ def _annotated(picture: Array, volume: CTVolume, width_mm: float) -> Array:
 
     image = Image.fromarray(picture)
     w, h = image.size
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(_letter_px(w))
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(letter_px(w))
     at = _letters(volume.ijk_to_lps)
     for text, place, anchor in (
         (at["left"], (5, h // 2), "lm"), (at["right"], (w - 5, h // 2), "rm"),
@@ -130,50 +127,7 @@ def _annotated(picture: Array, volume: CTVolume, width_mm: float) -> Array:
     ):  # fmt: skip
         draw.text(place, text, fill="white", font=font, anchor=anchor, stroke_width=2, stroke_fill="black")
     bar_mm = 10 if width_mm < 150 else 50
-    _draw_bar(draw, image.size, round(bar_mm / width_mm * w), f"{bar_mm} mm", "white", "black")
-    return np.asarray(image)
-
-
-def _letter_px(width: int) -> int:
-    """Height of letters that can still be read where the picture is printed 4 cm wide."""
-    return max(14, round(width / 17))
-
-
-def _draw_bar(draw: Any, size: tuple[int, int], length: int, words: str, ink: str, edge: str) -> None:
-    """A scale bar of ``length`` pixels at the lower left of a picture of ``size``, (width, height)."""
-    from PIL import ImageFont
-
-    letter = _letter_px(size[0])
-    thick, away = max(4, letter // 5), letter // 2 + 2
-    low = size[1] - away
-    draw.rectangle((away, low - thick, away + length, low), fill=ink, outline=edge)
-    place, font = (away, low - thick - letter // 5), ImageFont.load_default(letter)
-    draw.text(place, words, fill=ink, font=font, anchor="ls", stroke_width=2, stroke_fill=edge)
-
-
-def magnified(picture: Array, least: int) -> tuple[Array, int]:
-    """A small picture so many times as large that both sides have ``least`` pixels, and how many times that is."""
-    factor = -(-least // min(picture.shape[:2]))
-    return (picture if factor <= 1 else picture.repeat(factor, axis=0).repeat(factor, axis=1)), max(1, factor)
-
-
-def with_bar(picture: Array, um_per_px: float) -> Array:
-    """Tissue with a scale bar of about a quarter of its width; as it is where it is too small for one.
-
-    Parameters
-    ----------
-    picture : uint8 (rows, columns, 3); um_per_px : micrometres a pixel of it
-    """
-    from PIL import Image, ImageDraw
-
-    if min(picture.shape[:2]) < _LEAST_FOR_A_BAR:
-        return picture
-    wanted = 0.3 * picture.shape[1] * um_per_px
-    power = 10.0 ** np.floor(np.log10(wanted))
-    bar_um = max(step * power for step in (1, 2, 5) if step * power <= wanted)
-    image = Image.fromarray(picture)
-    words = f"{bar_um / 1000:g} mm" if bar_um >= 1000 else f"{bar_um:g} um"  # Pillow's own font has no micro sign
-    _draw_bar(ImageDraw.Draw(image), image.size, round(bar_um / um_per_px), words, "black", "white")
+    draw_bar(draw, image.size, round(bar_mm / width_mm * w), f"{bar_mm} mm", "white", "black")
     return np.asarray(image)
 
 

@@ -20,6 +20,7 @@ from shared_models.out_of_distribution import UNRELIABLE
 from . import report_pictures as pictures
 from .case_record import CaseRecord
 from .report_charts import percent, probability_chart
+from .report_drawing import photo_uri, with_bar
 from .report_heatmaps import map_words
 from .report_tiles import tile_groups
 from .report_words import _, class_words, ngettext
@@ -80,7 +81,7 @@ def _slide_images(record: CaseRecord, um_per_level0: Optional[float]) -> list[An
     um = (um_per_level0 or 1.0) * to_level0[0, 0]
 
     def shown(rgb: Array) -> str:
-        return pictures.photo_uri(pictures.with_bar(rgb, um))
+        return photo_uri(with_bar(rgb, um))
 
     found = pictures.slide_images(result, picture, to_level0)
     images: list[Any] = [

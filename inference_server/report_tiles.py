@@ -22,6 +22,7 @@ from shared_models.slide_heatmaps import shown_most
 from . import report_pictures as pictures
 from .case_record import CaseRecord
 from .report_charts import percent
+from .report_drawing import magnified, photo_uri, with_bar
 from .report_heatmaps import map_words
 from .report_words import _, class_words
 from .slides import StoredSlide
@@ -122,8 +123,8 @@ def _tile(
     where = _("tile at %(x)s, %(y)s") % {"x": x, "y": y}
 
     def shown(rgb: Array) -> str:
-        large, times = pictures.magnified(rgb, _LEAST_PX)
-        return pictures.photo_uri(pictures.with_bar(large, um / times))
+        large, times = magnified(rgb, _LEAST_PX)
+        return photo_uri(with_bar(large, um / times))
 
     overlaid = None if heatmap is None else shown(pictures.slide_overlay(pixels, grid, heatmap))
     return {

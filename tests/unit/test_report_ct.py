@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 from report_cases import AFFINE, GALLERY, case, ct, slide
 
+from inference_server import report_pictures as pictures
 from inference_server.report_ct import MOST_NODULES, MOST_ON_PAGE_ONE, ct_values, interval_words, rated_words, type_of
 from shared_models.calibration_record import Calibration, read
 from shared_models.contract.provenance import Provenance
+from shared_models.contract.results import LabelVolume
 from shared_models.contract.values import CTVolume
 from shared_models.model_bundle import MODELS_ROOT, Bundle
 
@@ -57,6 +59,19 @@ def test_the_key_image_comes_first_then_heatmaps_then_where_it_lies(shown) -> No
     assert yellow.sum() > 200  # the outline
     assert (np.abs(heat - key).max(axis=2) > 60).sum() > 500  # heat over the same crop
     assert all(alt for _, alt, *_ in images)
+
+
+def test_the_key_image_is_of_the_slice_where_the_outline_is_largest(two) -> None:
+    labels = two.mask.labels.copy()
+    labels[labels == 1] = 0
+    labels[20, 100:120, 60:80], labels[16:20, 110, 70] = 1, 1  # a cap below, the widest slice above
+    lop = LabelVolume(labels, AFFINE, "1.2.3")
+    nodule = two.radiology.nodules[0]
+    assert pictures.crop_of(two.volume, nodule).slice_index == 16
+    assert pictures.crop_of(two.volume, nodule, lop).slice_index == 20
+    assert pictures.crop_of(two.volume, nodule, two.mask).slice_index == 16  # of equal ones the nearest
+    labels[labels == 1] = 0
+    assert pictures.crop_of(two.volume, nodule, LabelVolume(labels, AFFINE, "1.2.3")).slice_index == 16
 
 
 def test_page_one_has_at_most_three_with_pictures_and_words(shown) -> None:

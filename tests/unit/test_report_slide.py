@@ -10,6 +10,7 @@ from PIL import Image
 from report_cases import GALLERY, case, slide
 
 from inference_server import report_pictures as pictures
+from inference_server.report_drawing import magnified, with_bar
 from inference_server.report_slide import own_areas, slide_values
 from inference_server.report_tiles import MOST_TILES, representative, uncertain
 from shared_models.contract.heatmap_words import FAILED, SANITY
@@ -120,20 +121,20 @@ def test_where_a_tile_s_pixels_lie_on_the_slide() -> None:
 @pytest.mark.parametrize(("um_per_px", "length"), [(1.0, 100), (4.0, 50), (0.5, 100)])
 def test_a_scale_bar_is_as_long_as_it_says(um_per_px, length) -> None:
     blank = np.full((300, 400, 3), 255, np.uint8)
-    drawn = pictures.with_bar(blank, um_per_px)
+    drawn = with_bar(blank, um_per_px)
     rows = (drawn == 0).all(axis=2)
     longest = max(int(row.sum()) for row in rows)
     assert longest == pytest.approx(length, abs=3)
     assert (blank == 255).all()
     small = blank[:50, :50]
-    assert pictures.with_bar(small, um_per_px) is small
+    assert with_bar(small, um_per_px) is small
 
 
 def test_what_is_small_is_magnified_by_whole_times() -> None:
     small = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    large, times = pictures.magnified(small, 10)
+    large, times = magnified(small, 10)
     assert times == 3 and large.shape == (12, 12, 3) and (large[::3, ::3] == small).all()
-    assert pictures.magnified(small, 4)[1] == 1
+    assert magnified(small, 4)[1] == 1
 
 
 def test_without_pixels_there_are_shares_alone_and_it_is_said() -> None:
