@@ -211,7 +211,7 @@ def long_names() -> CaseRecord:
     scan, tissue = ct(3), slide(12, "SLIDE_" + "A_very_long_slide_name_" * 6)
     scan["radiology"] = dataclasses.replace(scan["radiology"], provenance=by[:7], notes=("A long note. " * 30,))
     tissue["pathology"] = dataclasses.replace(tissue["pathology"], provenance=by[7:])
-    text, decision = "Line of a long note, said again and again.\n" * (MAX_TEXT // 43), "D" * 70 + " and more" * 45
+    text, decision = ("A long note, said again. " * 15 + "\n") * (MAX_TEXT // 376), "D" * 70 + " and more" * 45
     history = (note("", "D" * MAX_DECISION, "", 2), note(text, decision, "Dr. " + "A" * 116, 3, BEFORE))
     assert len(decision) <= MAX_DECISION and len(history[1].author) == MAX_AUTHOR
     record = case("case-" + "W" * 59, notes=history, **scan, **tissue)
