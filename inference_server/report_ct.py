@@ -208,6 +208,9 @@ def _type_rule(record: CaseRecord) -> list[str]:
                       "%(g)s ground glass, readers agreed in %(gr)s; %(u)s were not called.") % {
             "n": found.n, "s": found.called["solid"], "sr": shares["solid"], "g": found.called["nonsolid"],
             "gr": shares["nonsolid"], "u": found.called["not_known"]})  # fmt: skip
+        assert record.radiology is not None
+        if found.weights_sha256 not in {p.weights_sha256 for p in record.radiology.provenance}:
+            said.append(_("That was measured on outlines by another version of the segmentation network."))
     if record.volume is None or record.mask is None:
         said.append(_("The CT's voxels are not at hand here, so no type was computed."))
     elif record.volume.spacing_mm[2] > _THICK_MM:

@@ -11,6 +11,7 @@ from report_cases import AFFINE, GALLERY, case, ct, slide
 
 from inference_server import report_pictures as pictures
 from inference_server.report_ct import MOST_NODULES, MOST_ON_PAGE_ONE, ct_values, interval_words, rated_words, type_of
+from shared_models import ct_density
 from shared_models.calibration_record import Calibration, read
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import LabelVolume
@@ -130,6 +131,14 @@ def test_the_rule_for_the_type_is_told_with_its_agreement_and_thick_slices_are_n
     parts = ct(1)
     given = {**parts, "volume": CTVolume(parts["volume"].voxels, thick, "1.2.3"), "ct_heatmaps": {}}
     assert "5.0 mm apart" in " ".join(ct_values(case(**given))["type_rule"])
+
+
+def test_a_rule_measured_on_outlines_of_another_network_says_so(two, shown) -> None:
+    assert "another version of the segmentation network" in " ".join(shown["type_rule"])
+    finder = Bundle.load(MODELS_ROOT / "lung_nodule_segmentation")
+    by = Provenance(finder.model_id, ct_density.read().weights_sha256, "0", False, "cpu", ())
+    same = dataclasses.replace(two, volume=None, radiology=dataclasses.replace(two.radiology, provenance=(by,)))
+    assert "another version" not in " ".join(ct_values(same)["type_rule"])
 
 
 def test_the_interval_is_of_the_very_weights_or_there_is_none(two, shown) -> None:
