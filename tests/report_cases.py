@@ -163,6 +163,15 @@ NOTES = (
 )
 
 
+def board() -> CaseRecord:
+    """With the notes of two meetings, and a set of likely classes."""
+    record = case(notes=NOTES, **ct(), **slide())
+    likely = dataclasses.replace(
+        record.fusion, conformal_set=("adenocarcinoma", "squamous_cell"), conformal_coverage=0.9
+    )
+    return dataclasses.replace(record, fusion=likely)
+
+
 def abstention() -> CaseRecord:
     """CT and slide say nothing, so nobody does."""
     nothing = dict.fromkeys(CLASSES)
@@ -232,6 +241,6 @@ GALLERY: dict[str, Callable[[], CaseRecord]] = {
     "abstention": abstention,
     "not_assessed": others_model,
     "conflict": lambda: case(**ct(1), **slide(best="squamous_cell"), synthetic=False),
-    "board": lambda: case(notes=NOTES, **ct(), **slide()),
+    "board": board,
     "long_names": long_names,
 }
