@@ -24,7 +24,9 @@ from .pump import Talk, Work
 from .server_connection import Address
 from .text import tr
 
-__all__ = ["Question", "Work", "analyse", "as_synthetic", "fuse", "known", "reclassify", "report", "report_pdf", "standing"]
+__all__ = [
+    "Question", "Work", "analyse", "as_synthetic", "fuse", "known", "reclassify", "report", "report_pdf", "standing",
+]  # fmt: skip
 Point = Sequence[float]
 # Shares of an analysis, for the progress bar: until here it is sending, and until there computing.
 _SENT, _COMPUTED = 0.3, 0.92
