@@ -44,7 +44,7 @@ def inputs(hu: Any, prompt: Optional[Any] = None) -> Any:
     return torch.cat([channels(hu), asked[:, None]], dim=1)
 
 
-def network(width: int = 24) -> Any:
+def network(width: int = 16) -> Any:
     """A new network: (n, 3, rows, columns), both multiples of MULTIPLE, to logits (n, 1, rows, columns).
 
     ``width``, of FEATURES: how many features its first level has.

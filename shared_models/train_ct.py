@@ -67,7 +67,7 @@ class Recipe:
     average: float = AVERAGE
     mix: str = "even"
     start_from: str = ""
-    width: int = 24
+    width: int = 16
     final: bool = False
 
     def __post_init__(self) -> None:

@@ -126,7 +126,7 @@ def test_the_training_draws_from_what_the_weights_that_it_goes_on_from_take_for_
     held, asked, given = pool_of(True, False), [], []
     for name in ("lidc_nodule_slices", "lidc_nodule_3d_51"):
         (tmp_path / name).mkdir()
-    weights = network(16).state_dict()
+    weights = network().state_dict()
     torch.save(weights, tmp_path / "best.pt")
     monkeypatch.setattr(Pool, "read", classmethod(lambda *_: dataclasses.replace(held, structures=Structures.none())))
     monkeypatch.setattr(train_ct, "of_drawn_chests", lambda *given: asked.append(given) or held.structures)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from shared_models.contract.errors import InvalidInput
-from shared_models.ct_network import network
+from shared_models.contract.errors import InvalidInput, ModelUnavailable
+from shared_models.ct_network import load, network
 from shared_models.ct_sampling import PATCH, Pool
 
 pytest.importorskip("accelerate", reason="training needs the extra [train]")
@@ -37,14 +37,14 @@ def pool(count: int = 6, cubes: int = 2) -> Pool:
 
 def test_the_first_losses_are_those_of_the_loop_before_there_was_one_for_all(tmp_path) -> None:
     """Computed with the training script as it was at commit 72c311a: one worker, seed 3, validation every 3 steps."""
-    recipe = Recipe(epochs=2, epoch_steps=3, average=0.9, width=16)
+    recipe = Recipe(epochs=2, epoch_steps=3, average=0.9)
     request = TrainRequest("ct_nodule", tmp_path, tmp_path / "run", seed=3, device="cpu", threads=1)
     record = train(NoduleTask(pool(), pool(4), recipe), request)
     assert [row["step"] for row in record["history"]] == [3, 6]
     assert [row["loss"] for row in record["history"]] == pytest.approx(LOSSES, abs=2e-4)
     assert [row["val_dice"] for row in record["history"]] == pytest.approx(DICE, abs=2e-3)
     assert record["train_patches"] == 6 and record["val_cubes"] == 2 and record["started_from"] is None
-    network(16).load_state_dict(torch.load(tmp_path / "run" / "best.pt", weights_only=True))
+    network().load_state_dict(torch.load(tmp_path / "run" / "best.pt", weights_only=True))
 
 
 LOSSES = [1.61299507, 1.63985872]
@@ -94,3 +94,16 @@ def test_the_earlier_name_asks_for_the_same(tmp_path, monkeypatch) -> None:
     with pytest.raises(SystemExit) as ended:
         train_ct.main()
     assert ended.value.code == 2
+
+
+def test_weights_say_how_wide_their_network_is(tmp_path) -> None:
+    torch.save(network(24).state_dict(), tmp_path / "wide.pt")
+    wide = load(tmp_path / "wide.pt")
+    held = network(24).state_dict()
+    assert {name: value.shape for name, value in wide.state_dict().items()} == {n: v.shape for n, v in held.items()}
+    assert sum(p.numel() for p in wide.parameters()) > 2 * sum(p.numel() for p in network().parameters())
+    torch.save({**held, "conv_0.conv_0.conv.weight": torch.zeros(17, 3, 3, 3)}, tmp_path / "other.pt")
+    with pytest.raises(ModelUnavailable, match="cannot be read"):
+        load(tmp_path / "other.pt")
+    first = NoduleTask(pool(), pool(), Recipe(width=24)).network().state_dict()["conv_0.conv_0.conv.weight"]
+    assert first.shape == (24, 3, 3, 3)
