@@ -30,6 +30,7 @@ from .evaluate_ct import evaluate_ct_cubes, evaluate_ct_series, evaluate_ct_slic
 from .evidence_cases import Cases
 from .evidence_strata import in_order
 from .model_bundle import MODELS_ROOT, sha256_of
+from .package_ct_tried import TRIED
 from .training_record import configuration
 
 _SOURCE = "LIDC-IDRI, Armato et al. 2011, doi 10.7937/K9/TCIA.2015.LO9QL9SX, CC BY 3.0"
@@ -114,26 +115,6 @@ def _lineage(run: dict[str, Any]) -> str:
         return f"It went on from weights made {earlier}. {_lineage(told)}"
     known = _EARLIER.get(started["sha256"][:16], "of which nothing more is known")
     return f"It went on from weights with sha256 {started['sha256'][:16]}: {known}"
-
-
-_TRIED = """**Where the Dice is lost, and what was tried** (patches and cubes of training and validation patients):
-- The network is no better on what it learned from: 365 training patches 0.844, 365 validation patches 0.848 (one view,
-  threshold 0.5). Of 2067 patches 10 have a Dice under 0.3: faint ground glass, a cavity, a calcified core of which the
-  reader outlined the core alone. The best threshold of each single training patch would give 0.88, not more.
-- Of 1702 training patches: marked by one reader 0.819, by two 0.848, by three 0.873, by four 0.891. What is left is
-  mostly how readers differ.
-- Trained on for 700 steps (4 workers, rate 0.001, batches of 16, seed 11, ground glass and part-solid drawn twice as
-  often, small and large ones 1.3 and 1.5 times; commit 72c311a): validation patches 0.853 (step 400) against 0.854 with
-  4 views, ground glass 0.799 against 0.803. The mean of both networks' answers 0.854, of their weights 0.854. Not kept.
-- A magnified second look (1.41 times) at nodules under 6.5 mm: 0.855 against 0.854; at all: 0.847. The mask of largest
-  expected Dice instead of thresholds: 0.853. Holes filled: 0.8569 against 0.8569. Lower thresholds against empty
-  answers: no validation nodule more, and more points beside nodules are answered. Contrast doubled where nothing is
-  seen: one nodule of seven. None kept.
-- Cubes: readers leave out the slices where only a nodule's cap shows. Slices at either end that hold under 0.3 of the
-  largest one's area are left out: 59 cubes 0.759 to 0.769 (45 better, 12 worse; 23 of them of validation, 0.785 to
-  0.791). Mean instead of median of the three directions 0.799, axial alone 0.779 (21 cubes, without that rule; median
-  0.803). A logistic regression on the three directions 0.773 and boosted trees 0.766 (5 folds by patient, 34 cubes;
-  thresholds 0.771). A point at the nodule's own middle 0.781 against 0.791 (23 cubes). None kept but the first."""
 
 _DATA, _TEST = "**Data.**", "**Test split**"
 _HEAD = "| measure | value | 95 % interval |\n|---|---|---|"
@@ -243,7 +224,7 @@ the nodule's):
 {_HEAD}
 {_lines(cubes, "dice_mean", "dice_median", "threshold_dice_mean")}
 
-{_TRIED}
+{TRIED}
 
 One whole series with a biopsy-proven adenocarcinoma that no model saw (Lung-PET-CT-Dx, doi
 10.7937/TCIA.2020.NNC20461, CC BY 4.0; {series["box_slices"]} slices with a tumour box, 5 mm apart):
