@@ -31,7 +31,7 @@ TRIED = """**Where the Dice is lost, and what was tried** (patches and cubes of 
   and three pieces where none is: the drawn vessels of the hilum. They are as sure from near (0.91 to 0.93) as the
   nodules (0.95 to 0.96), and on the real series surer (0.80 to 0.87) than the tumour (0.82): no threshold tells them
   apart. Nor does how much of a piece's surroundings is dense (within 3 mm: 0.09 to 0.55; readers' outlines in 79 cubes
-  of training patients 0 to 0.61; the tumour 0.56), its median HU, or how compact it is: to drop the drawn vessels (up to
+  of training patients 0 to 0.61; the tumour 0.56), its median HU, or how compact it is: to drop the drawn vessels (to
   0.86) would drop nearly half of those outlines (median 0.88).
 - Hard negatives: `--set mix=chests --set start_from=WEIGHTS` trains on what the given weights take for nodules in ten
   drawn chests and in the lung of the real series without the tumour (ct_negatives). The present weights give 60 such
