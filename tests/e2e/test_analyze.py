@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from qupath_bridge.geojson_reader import read_objects, walk
@@ -37,9 +38,11 @@ def test_the_demo_writes_every_file_and_finds_what_it_planted(demo, capsys) -> N
 
     names = {
         "case.json", "ct_segmentation.nrrd", "ct_heatmap_gradcam.nrrd", "slide.geojson.gz",
-        "slide_heatmap_gradcam.geojson.gz", "report.html", "report.pdf",
+        "slide_heatmap_gradcam.geojson.gz", "report.html", "report.pdf", "fhir.json",
     }  # fmt: skip
     assert {p.name for p in demo.iterdir() if p.is_file()} == names
+    objects = {"segmentation.dcm", "measurements.dcm", "heatmap_gradcam.dcm", "report.dcm"}
+    assert {p.name for p in (demo / "dicom").iterdir()} == objects
     case = json.loads((demo / "case.json").read_text())
     assert case["synthetic"] is True and "Research use only" in case["notice"]
     lines = found(make_case(demo / "input"), case, demo)
@@ -59,6 +62,24 @@ def test_its_slide_files_and_report_say_that_it_is_synthetic(demo) -> None:
         features = json.loads(gzip.decompress((demo / name).read_bytes()))["features"]
         assert features and any("SYNTHETIC" in f["properties"].get("name", "") for f in features)
     assert "SYNTHETIC CASE" in (demo / "report.html").read_text()
+    tags = {tag["code"] for tag in json.loads((demo / "fhir.json").read_text())["meta"]["tag"]}
+    assert "HTEST" in tags
+    for path in (demo / "dicom").iterdir():
+        assert "SYNTHETIC" in pydicom.dcmread(path, stop_before_pixels=True).SeriesDescription
+
+
+def test_the_segmentation_for_the_archive_is_the_one_for_slicer(demo) -> None:
+    import highdicom
+
+    labels, affine = nrrd(demo / "ct_segmentation.nrrd")
+    volume = highdicom.seg.segread(demo / "dicom" / "segmentation.dcm").get_volume(combine_segments=True)
+    inside = np.argwhere(volume.array > 0)
+    places = np.c_[volume.map_indices_to_reference(inside), np.ones(len(inside))]
+    index = np.rint(np.linalg.solve(affine, places.T)[:3]).astype(int)
+    found = np.zeros_like(labels)
+    found[tuple(index[::-1])] = volume.array[tuple(inside.T)]
+    numbers = np.searchsorted(np.unique(labels), labels)  # segments count from 1 without a gap
+    assert labels.any() and np.array_equal(found, numbers)
 
 
 def test_fields_alone_give_a_report(tmp_path, capsys) -> None:
