@@ -59,10 +59,7 @@ def limits_values(record: CaseRecord) -> dict[str, Any]:
             for heatmap in maps.values()
         ],
         "references": _references(record),
-        "summary": {
-            "calibration": " ".join(model["calibration_short"] for model in models if model["calibration_short"]),
-            "never": ", ".join(never),
-        },
+        "summary": {"calibration": " ".join(m["calibration_short"] for m in models if m["calibration_short"])},
     }
 
 
