@@ -22,7 +22,7 @@ from LungXAILib.panel import Host, Panel
 from LungXAILib.preferences import Preferences
 from LungXAILib.pump import Talk
 from LungXAILib.server_connection import Address
-from LungXAILib.text import NOTICE, tr
+from LungXAILib.text import tr
 from LungXAILib.volumes import volume_of
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -33,6 +33,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+from shared_models.contract.notice import NOTICE
 
 
 class SlicerLungXAI(ScriptedLoadableModule):

@@ -24,14 +24,15 @@ from typing import Any, Optional
 from shared_models.contract.client import Client
 from shared_models.contract.errors import InvalidInput, ModelUnavailable
 from shared_models.contract.jsonforms import from_json, parsed, to_json
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.results import METHODS, placed
 from shared_models.contract.server_option import small_file
 from shared_models.contract.values import ClinicalFields, CTVolume
+from shared_models.whole_file import written
 
-from .exports import FILES, Wanted, write_exports, written
+from .exports import FILES, Wanted, write_exports
 from .progress import ProgressBar
 
-NOTICE = "Research use only, not a diagnosis."
 _MAX_CLINICAL_BYTES = 1 << 20
 _TILES_AT_ONCE = 64
 

@@ -24,6 +24,7 @@ import numpy as np
 from qupath_bridge.tile_classes import TileClasses, tile_classes
 from shared_models.contract.colours import CLASS_LABELS, NOT_ASSESSED
 from shared_models.contract.errors import InvalidInput, LungXAIError, OutOfMemory, ServerError
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.results import PathologyResult
 from shared_models.contract.values import CLASSES, Array
 from shared_models.dicom_log import discreet
@@ -82,7 +83,7 @@ def annotations(record: CaseRecord, slide: DicomSlide) -> Any:
     """
     import highdicom
 
-    from .dicom_header import RESEARCH, completed, described, maker, scheme
+    from .dicom_header import completed, described, maker, scheme
 
     slide.check(record)
     assert record.pathology is not None
@@ -102,7 +103,7 @@ def annotations(record: CaseRecord, slide: DicomSlide) -> Any:
                 instance_number=1,
                 series_description=described("LungXAI tiles", record.synthetic),
                 content_label="TILES",
-                content_description=RESEARCH,
+                content_description=NOTICE,
                 coding_schemes=[scheme()],
                 **maker(),
             )
@@ -148,7 +149,7 @@ def _group(
     from highdicom.color import CIELabColor
 
     from .dicom_codes import LUNG
-    from .dicom_header import RESEARCH, algorithm, plain
+    from .dicom_header import algorithm, plain
 
     label, category, kind, what = _named(place, classes)
     keys = classes.keys
@@ -156,7 +157,7 @@ def _group(
     said = f" Not assessed: {', '.join(absent)}." if absent else ""
     return highdicom.ann.AnnotationGroup(
         number, highdicom.UID(), plain(label, 64), category, kind, "POLYGON", list(corners), "AUTOMATIC",
-        algorithm(result.provenance[0]), _measured(chosen, place, classes, result), f"{what}{said} {RESEARCH}",
+        algorithm(result.provenance[0]), _measured(chosen, place, classes, result), f"{what}{said} {NOTICE}",
         [LUNG], display_color=CIELabColor.from_rgb(*(classes.colours[place] if place >= 0 else NOT_ASSESSED)),
     )  # fmt: skip
 

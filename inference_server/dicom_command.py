@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-NOTICE = "Research use only, not a diagnosis."
+from shared_models.contract.notice import NOTICE
+
 _EXAMPLES = """\
 examples:
   lungxai dicom nodes --example               how an archive is configured

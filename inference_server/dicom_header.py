@@ -33,7 +33,6 @@ from .dicom_source import SourceSeries
 MANUFACTURER = "LungXAI"
 MODEL_NAME = "LungXAI inference server"
 SYNTHETIC = "Synthetic data, not a patient."
-RESEARCH = "Research use only, not a diagnosis."
 _IN_ASCII = str.maketrans(
     {"\\": "/", "–": "-", "—": "-", "−": "-", "µ": "u", "×": "x", "≥": ">=", "≤": "<=", "±": "+/-", "ß": "ss", "’": "'"}
 )

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from shared_models.contract.colours import METHOD_LABELS
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.results import Heatmap
 
 from .dicom_codes import EXPLAINED, MAP_METHODS, MAP_QUANTITIES, MEASUREMENT_METHOD, NO_UNIT, TARGETS, own
-from .dicom_header import RESEARCH, completed, decimals, described, maker, plain, scheme, stand_ins
+from .dicom_header import completed, decimals, described, maker, plain, scheme, stand_ins
 from .dicom_source import SourceSeries
 
 SERIES_NUMBER = 9003
@@ -58,7 +59,7 @@ def parametric_map(
         real_world_value_mappings=[_mapping(heatmap, low, high)],
         voi_lut_transformations=[_window(low, high)],
         content_label="HEATMAP",
-        content_description=plain(f"{name} of {heatmap.target}. {RESEARCH}", 64),
+        content_description=plain(f"{name} of {heatmap.target}. {NOTICE}", 64),
         pixel_measures=PixelMeasuresSequence(first.PixelSpacing, first.SliceThickness, first.SpacingBetweenSlices),
         plane_orientation=PlaneOrientationSequence("PATIENT", first.ImageOrientationPatient),
         plane_positions=[
@@ -105,6 +106,6 @@ def _how(heatmap: Heatmap) -> str:
     model = heatmap.provenance
     chosen = "; ".join(f"{key} {value}" for key, value in heatmap.parameters.items())
     return (
-        f"{RESEARCH} {METHOD_LABELS[heatmap.method]} of {heatmap.target}; model {model.model_id}, weights "
+        f"{NOTICE} {METHOD_LABELS[heatmap.method]} of {heatmap.target}; model {model.model_id}, weights "
         f"{model.weights_sha256}, code {model.code_version}; {chosen}"
     )

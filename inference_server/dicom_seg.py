@@ -15,6 +15,7 @@ import numpy as np
 
 from shared_models.contract.colours import nodule_colour
 from shared_models.contract.errors import InvalidInput
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Nodule
 from shared_models.contract.values import Array
@@ -22,7 +23,7 @@ from shared_models.phantom_dicom import new_uid
 
 from .case_record import CaseRecord
 from .dicom_codes import ABNORMAL, LUNG, NODULE, SIDES
-from .dicom_header import RESEARCH, algorithm, completed, decimals, described, maker, stand_ins
+from .dicom_header import algorithm, completed, decimals, described, maker, stand_ins
 from .dicom_source import SourceSeries
 
 SERIES_NUMBER = 9001
@@ -74,7 +75,7 @@ def segmentation(record: CaseRecord, series: SourceSeries) -> Optional[Any]:
         instance_number=1,
         series_description=described("LungXAI nodules", record.synthetic),
         content_label="NODULES",
-        content_description=RESEARCH,
+        content_description=NOTICE,
         pixel_measures=PixelMeasuresSequence(first.PixelSpacing, first.SliceThickness, first.SpacingBetweenSlices),
         plane_orientation=PlaneOrientationSequence("PATIENT", first.ImageOrientationPatient),
         plane_positions=[PlanePositionSequence("PATIENT", decimals(*series.positions[k])) for k in slices],

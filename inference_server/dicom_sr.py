@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from shared_models.contract.colours import CLASS_LABELS
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import FusionResult, Nodule, RadiologyResult
 from shared_models.phantom_dicom import new_uid
@@ -24,7 +25,6 @@ from .case_record import CaseRecord
 from .dicom_header import (
     MANUFACTURER,
     MODEL_NAME,
-    RESEARCH,
     SYNTHETIC,
     completed,
     described,
@@ -208,7 +208,7 @@ def _said(record: CaseRecord, result: RadiologyResult) -> Any:
     fused = None if record.fusion is None else record.fusion.abstention
     nothing = [("CT", result.abstention), ("All modalities", fused)]
     texts = [
-        (code.INTENDED_USE, RESEARCH),
+        (code.INTENDED_USE, NOTICE),
         *([(code.INTENDED_USE, SYNTHETIC)] if record.synthetic else []),
         *([(code.NOT_ASSESSED_CLASSES, ", ".join(missing))] if missing else []),
         *((code.ABSTENTION, f"{of}: {why.reason} {why.what_would_help}") for of, why in nothing if why is not None),

@@ -24,9 +24,10 @@ from shared_models.contract.colours import CLASS_LABELS
 from shared_models.contract.errors import InvalidInput, ModelUnavailable
 from shared_models.contract.heatmap_words import SANITY, trust
 from shared_models.contract.jsonforms import to_json
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.results import CT_TARGETS, METHODS, Heatmap, PathologyResult
 from shared_models.contract.values import CLASSES, Array
-from shared_models.explain_figure import NOTICE, Panel, Subject, figure
+from shared_models.explain_figure import Panel, Subject, figure
 
 from .explain_nodule import cropped, found_nodule, read_around
 from .explain_tile import Tile

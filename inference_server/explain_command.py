@@ -7,16 +7,16 @@ import contextlib
 import io
 import json
 import math
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from shared_models.contract.client import Client
-from shared_models.contract.errors import InvalidInput, LungXAIError, ServerError
+from shared_models.contract.errors import InvalidInput, LungXAIError
 from shared_models.contract.results import CT_TARGETS, METHODS
 from shared_models.contract.server_option import add_server_options
+from shared_models.whole_file import written
 
 from .command_client import named_or_own_client
 from .settings import DEVICES
@@ -78,9 +78,9 @@ def _run(given: argparse.Namespace) -> int:
     asked = Asked(tuple(dict.fromkeys(given.method)), given.target, given.contrast, given.synthetic)
     with named_or_own_client(given) as client:
         explained = _explained(client, given, place, asked)
-    _saved(given.out, _png(explained.picture(), explained.record))
+    written(given.out, _png(explained.picture(), explained.record))
     if given.json is not None:
-        _saved(given.json, (json.dumps(explained.record, indent=1, allow_nan=False) + "\n").encode())
+        written(given.json, (json.dumps(explained.record, indent=1, allow_nan=False) + "\n").encode())
     _said(explained, given.out)
     return 0
 
@@ -163,17 +163,6 @@ def _png(picture: Any, record: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG", optimize=True, pnginfo=said)
     return buffer.getvalue()
-
-
-def _saved(path: Path, content: bytes) -> None:
-    """Under its name complete or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as fault:
-        part.unlink(missing_ok=True)
-        raise ServerError(f"{path.name} could not be written: {fault.strerror}.", "Free disk space.") from fault
 
 
 # --- the terminal

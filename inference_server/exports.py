@@ -12,13 +12,13 @@ dicom/*.dcm               segmentation, structured report, parametric maps, the 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from shared_models.contract.client import Client
-from shared_models.contract.errors import InvalidInput, LungXAIError, ServerError
+from shared_models.contract.errors import InvalidInput, LungXAIError
+from shared_models.whole_file import written
 
 from .case_record import record_of_client
 
@@ -54,25 +54,6 @@ class Wanted:
         for what, path in (("series", self.ct), ("slide", self.slide)):
             if path is not None and not path.exists():
                 raise InvalidInput(f"The {what} {path} is not there.", "Check the path.")
-
-
-def written(path: Path, content: bytes) -> Path:
-    """Write a file under its name, complete or not at all.
-
-    Raises
-    ------
-    ServerError : the disk is full, or the folder cannot be written to.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as fault:
-        part.unlink(missing_ok=True)
-        raise ServerError(
-            f"{path.name} could not be written: {fault.strerror}.", "Free disk space, or choose another --out."
-        ) from fault
-    return path
 
 
 def write_exports(client: Client, case_id: str, out: Path, wanted: Wanted) -> tuple[list[Path], list[str]]:

@@ -31,19 +31,20 @@ from typing import Any, Optional, Union
 
 from shared_models.contract.colours import CLASS_LABELS, METHOD_LABELS
 from shared_models.contract.errors import InvalidInput
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Heatmap, Parameter, PathologyResult
+from shared_models.whole_file import written
 
 from .backend import CASE_KEY, RUN_KEY, SLIDE_KEY
 from .class_regions import class_regions
-from .features import NOTICE, SPACE, Geo, feature, label, made_by
+from .features import SPACE, Geo, feature, label, made_by
 from .heatmap_contours import heatmap_geojson
-from .project_json import replace_file
 from .tile_classes import tile_classes
 from .tile_objects import Sides, tile_corners, tile_features, tile_means
 
 __all__ = [
-    "FIELD_KEY", "NOTICE", "heatmap_geojson", "run_name", "slide_geojson", "tile_means", "write_geojson",
+    "FIELD_KEY", "heatmap_geojson", "run_name", "slide_geojson", "tile_means", "write_geojson",
 ]  # fmt: skip
 
 FIELD_KEY = "LungXAI field px"
@@ -149,7 +150,7 @@ def write_geojson(path: Union[str, os.PathLike[str]], collection: Mapping[str, A
     target = Path(path)
     if not target.name.endswith((".geojson", ".geojson.gz")):
         raise InvalidInput("QuPath reads .geojson and .geojson.gz.", "Choose one of these endings.")
-    replace_file(target, _packed(_texts(collection)) if target.name.endswith(".gz") else _texts(collection))
+    written(target, _packed(_texts(collection)) if target.name.endswith(".gz") else _texts(collection))
 
 
 def _texts(collection: Mapping[str, Any]) -> Iterator[bytes]:

@@ -23,12 +23,13 @@ from inference_server.progress import ProgressBar
 from shared_models.contract.client import Client
 from shared_models.contract.colours import CLASS_LABELS
 from shared_models.contract.errors import InvalidInput, ModelUnavailable
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.results import Parameter, PathologyResult
 from shared_models.slide_quality import LEAST_QUALITY
 from shared_models.slide_reader import Slide, open_slide
 from shared_models.slide_tiles import MIN_TISSUE, TileGrid, tissue_grid
 
-from .annotations import NOTICE, heatmap_geojson, run_name, slide_geojson
+from .annotations import heatmap_geojson, run_name, slide_geojson
 from .backend import Backend, ProjectImage, Written
 from .files_backend import FilesBackend, read_state
 from .heatmap_tiff import write_heatmap_tiff

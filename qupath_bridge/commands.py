@@ -13,13 +13,13 @@ from typing import Any
 
 from shared_models.contract.client import Client
 from shared_models.contract.errors import InvalidInput, LungXAIError
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.results import METHODS
 from shared_models.contract.server_option import add_server_options, named_client
 
 from .backend import Backend, ProjectImage
 from .files_backend import FilesBackend, read_state, safe_name
 
-_NOTICE = "Research use only, not a diagnosis."
 _EXAMPLES = """\
 examples:
   lungxai qupath new biopsy.svs resection.svs --out study/project.qpproj
@@ -271,7 +271,7 @@ def _classify(given: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("Stopped. What was sent is kept; the same command goes on from there.", file=sys.stderr)
         raise
-    print(_NOTICE)
+    print(NOTICE)
     return 1 if failed else 0
 
 

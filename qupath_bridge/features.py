@@ -18,7 +18,6 @@ from shared_models.contract.colours import CLASS_LABELS, RGB
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.values import CLASSES
 
-NOTICE = "Research use only, not a diagnosis."
 SPACE = uuid.UUID("9f3c55d2-8a51-4a3e-9d2b-5f1f3f3d6a10")
 
 Geo = dict[str, Any]

@@ -18,12 +18,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from shared_models.contract.errors import InvalidInput, ServerError
+from shared_models.whole_file import written
 
 from .annotations import write_geojson
 from .backend import Geo, ProjectImage, Written
 from .drawn_areas import drawn_areas
 from .project_files import ProjectFiles, read_project
-from .project_json import read_json, replace_file, text
+from .project_json import read_json, text
 from .project_metadata import put_metadata
 
 FOLDER = "lungxai"
@@ -107,7 +108,7 @@ class FilesBackend:
     def set_metadata(self, image: ProjectImage, values: Mapping[str, str]) -> None:
         path = self.prepared() / f"{_stem(image)}.metadata.json"
         old = read_json(path, _MAX_METADATA_BYTES, path.name) if path.exists() else {}
-        replace_file(path, text({**old, **values}))
+        written(path, text({**old, **values}))
         put_metadata(self.project, image, values, processes=self._processes)
 
     def metadata(self, image: ProjectImage) -> dict[str, str]:
@@ -165,4 +166,4 @@ def read_state(path: Path, limit: int = 16 << 20) -> dict[str, object]:
 
 def write_state(path: Path, body: Mapping[str, object]) -> None:
     """The way back of read_state()."""
-    replace_file(path, json.dumps(body, indent=1).encode())
+    written(path, json.dumps(body, indent=1).encode())

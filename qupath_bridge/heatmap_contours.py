@@ -14,10 +14,11 @@ import numpy as np
 from shared_models.contract.colours import METHOD_LABELS, heat_colour
 from shared_models.contract.errors import InputTooLarge, InvalidInput
 from shared_models.contract.heatmap_words import parts, target_words, trust
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.results import Heatmap
 
 from .backend import RUN_KEY
-from .features import NOTICE, Geo, feature, label, made_by
+from .features import Geo, feature, label, made_by
 from .outlines import cells, geometry
 
 MAX_CELLS = 2_000_000

@@ -29,10 +29,11 @@ import numpy as np
 from shared_models.contract.colours import METHOD_LABELS, heat_colour
 from shared_models.contract.errors import InputTooLarge, InvalidInput, ServerError
 from shared_models.contract.heatmap_words import trust
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.results import Heatmap, PathologyResult
 from shared_models.contract.values import Array
 
-from .features import NOTICE, label
+from .features import label
 from .heatmap_painter import EMPTY, Painter
 
 BLOCK_PX = 512

@@ -4,20 +4,16 @@ read_json()     a regular file, bounded in size, depth and number of values
 entry()         a field of an object, of the type that is wanted or the one given instead
 colour_rgb()    QuPath's packed colours as (red, green, blue); packed() is the way back
 text()          JSON as QuPath writes it: two spaces, UTF-8, no line feed at the end
-replace_file()  a file under its name complete or not at all
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Optional, TypeVar
 
-from shared_models.contract.errors import InputTooLarge, InvalidInput, ServerError
+from shared_models.contract.errors import InputTooLarge, InvalidInput
 from shared_models.contract.jsonforms import parsed
 from shared_models.contract.server_option import small_file
 
@@ -103,20 +99,3 @@ def packed(colour: tuple[int, int, int]) -> int:
 def text(body: Any) -> bytes:
     """JSON as QuPath lays it out."""
     return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False).encode()
-
-
-def replace_file(path: Path, content: Union[bytes, Iterable[bytes]]) -> None:
-    """Write ``content``, or its pieces, under this name complete or not at all; raises ServerError."""
-    part = path.with_name(path.name + ".part")
-    try:
-        # Removed first and made anew, so that a link that lies in its place is not written through.
-        part.unlink(missing_ok=True)
-        with part.open("xb") as file:
-            for piece in (content,) if isinstance(content, bytes) else content:
-                file.write(piece)
-        os.replace(part, path)
-    except OSError as fault:
-        raise ServerError(f"{path.name} could not be written: {fault.strerror}.", "Free disk space.") from fault
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

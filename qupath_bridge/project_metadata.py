@@ -16,10 +16,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from shared_models.whole_file import written
+
 from .backend import ProjectImage
 from .project import copy_beside
 from .project_files import MAX_PROJECT_BYTES, ProjectFiles, open_signs
-from .project_json import entry, read_json, replace_file, text
+from .project_json import entry, read_json, text
 
 
 def put_metadata(
@@ -57,6 +59,6 @@ def put_metadata(
             if after != before:
                 known["metadata"] = after
                 copy_beside(path)
-                replace_file(path, text(body))
+                written(path, text(body))
             return True
     return False

@@ -31,6 +31,7 @@ from .evaluate import CASES
 from .evidence_cases import Cases
 from .model_bundle import MODELS_ROOT, Bundle
 from .statistics import bootstrap_ci, ece, ece_by_chance
+from .whole_file import written
 
 FILE = "docs/calibration.json"
 HEADS = {
@@ -180,9 +181,7 @@ def main() -> None:
         path = given.models / HEADS[head] / FILE
         found = record(tuning, test, Bundle.load(path.parents[1]).weights_sha256, commit)
         command = "python -m shared_models.calibration_record --data ../shared/data"
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps({**asdict(found), "command": command}, indent=1) + "\n")
-        part.replace(path)
+        written(path, (json.dumps({**asdict(found), "command": command}, indent=1) + "\n").encode())
         print(f"{head}: {found.n} cases of {found.split}, error {found.ece:.3f} on {found.test_n} of test: {path}")
 
 

@@ -16,9 +16,9 @@ from typing import Optional
 
 from .code_version import code_version
 from .contract.errors import LungXAIError
+from .contract.notice import NOTICE
 
 GROUP = "lungxai.commands"
-NOTICE = "Research use only, not a diagnosis."
 
 
 class _Version(argparse.Action):

@@ -27,6 +27,7 @@ from .contract.errors import InvalidInput, LungXAIError
 from .contract.values import Array
 from .intervals import wilson_ci
 from .model_bundle import MODELS_ROOT, Bundle
+from .whole_file import written
 
 BUNDLE, FILE = "lung_nodule_segmentation", "docs/nodule_type.json"
 SOURCE = "LIDC-IDRI, Armato et al. 2011, doi 10.7937/K9/TCIA.2015.LO9QL9SX, CC BY 3.0"
@@ -168,10 +169,7 @@ def main() -> None:
     command = "python -m shared_models.ct_density --data ../shared/data"
     text = json.dumps({**asdict(found), "command": command}, indent=1)
     print(text)
-    path = given.models / BUNDLE / FILE
-    part = path.with_name(path.name + ".part")
-    part.write_text(text + "\n")
-    part.replace(path)
+    written(given.models / BUNDLE / FILE, (text + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ import importlib
 import io
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from . import whole_file
 from .code_version import git_commit
 from .contract.errors import InvalidInput, LungXAIError, ModelUnavailable, ServerError
 from .model_bundle import MODELS_ROOT
@@ -137,9 +137,9 @@ def _run(given: argparse.Namespace) -> int:
     text = table(result)
     print(text)
     if given.json:
-        _written(given.json, json.dumps(result, indent=1) + "\n")
+        whole_file.written(given.json, (json.dumps(result, indent=1) + "\n").encode())
     if given.markdown:
-        _written(given.markdown, text)
+        whole_file.written(given.markdown, text.encode())
     if given.csv and "xai" in tasks:
         from .xai_table import COLUMNS, rows
 
@@ -147,7 +147,7 @@ def _run(given: argparse.Namespace) -> int:
         writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows(tasks["xai"]))
-        _written(given.csv, lines.getvalue())
+        whole_file.written(given.csv, lines.getvalue().encode())
     if given.out and run["tasks"]:
         from .evidence import finish, written
         from .evidence_accounting import models_in
@@ -221,16 +221,6 @@ def _prepared(path: Path) -> None:
         path.with_name(path.name + ".part").unlink()
     except OSError as fault:
         raise ServerError(f"{path} cannot be written: {fault.strerror}.", "Choose another place.") from fault
-
-
-def _written(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text)
-        os.replace(part, path)
-    except OSError as fault:
-        part.unlink(missing_ok=True)
-        raise ServerError(f"{path} could not be written: {fault.strerror}.", "Choose another place.") from fault
 
 
 def _measures(task: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -20,15 +20,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from . import whole_file
 from .contract.errors import InvalidInput, ServerError
+from .contract.notice import NOTICE
 from .evidence_cases import Cases, of_task, replaced
 from .evidence_curves import of_result
-from .evidence_figures import Figure, figures_of
+from .evidence_figures import figures_of
 from .evidence_measures import measured, plain
 from .evidence_tests import corrected, tests_of
 
 RUN, RESULT, PAGE = "run.json", "evidence.json", "index.html"
-NOTICE = "Research use only, not a diagnosis."
 
 
 def parts_of(name: str, found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -110,7 +111,7 @@ def _files(folder: Path, result: dict[str, Any], sections: list[dict[str, Any]],
     pictures.mkdir(exist_ok=True)
     for section in sections:
         for one in section["pictures"]:
-            _picture(pictures / f"{section['name']}_{one.name}.svg", one)
+            whole_file.written(pictures / f"{section['name']}_{one.name}.svg", one.svg)
     with replaced(folder / RESULT) as file:
         file.write(json.dumps(result, indent=1, allow_nan=False) + "\n")
     figures = {name: task["figures"] for name, task in result["tasks"].items() if task["figures"]}
@@ -122,12 +123,6 @@ def _files(folder: Path, result: dict[str, Any], sections: list[dict[str, Any]],
     _table(folder / "exclusions.csv", excluded, about, ("task", "case", "reason"))
     with replaced(folder / PAGE) as file:
         file.write(page(result, sections))
-
-
-def _picture(path: Path, figure: Figure) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(figure.svg)
-    part.replace(path)
 
 
 def _table(path: Path, rows: Any, about: Mapping[str, str], columns: Sequence[str] = ()) -> None:

@@ -22,11 +22,11 @@ import numpy as np
 
 from .contract.colours import RGB, heat_colour
 from .contract.heatmap_words import FAILED, SANITY, title, trust
+from .contract.notice import NOTICE
 from .contract.results import Heatmap
 from .contract.values import Array
 from .figure_sheet import INK, Sheet, font, spelled
 
-NOTICE = "Research use only, not a diagnosis."
 SYNTHETIC = "SYNTHETIC: drawn or composed, not a patient"
 SIDE_PX = 300
 OUTLINE: RGB = (255, 214, 0)

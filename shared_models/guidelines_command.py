@@ -14,10 +14,10 @@ from typing import Any, Union
 
 from . import fleischner, lung_rads
 from .clinical_risk import NODULE_TYPES
+from .contract.notice import NOTICE
 from .field_flags import add_flags, filled
 from .nodule_guideline import Advice, NotApplicable
 
-NOTICE = "Research use only, not a diagnosis."
 GUIDELINES: dict[str, tuple[Callable[[Any], Union[Advice, NotApplicable]], type, Mapping[str, str], str]] = {
     "lung-rads": (lung_rads.lung_rads, lung_rads.ScreeningNodule, lung_rads.INPUT_NAMES,
                   "a nodule of lung cancer screening (ACR Lung-RADS v2022)"),

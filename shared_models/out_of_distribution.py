@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +34,7 @@ import numpy as np
 from .contract.errors import InvalidInput
 from .contract.values import Array
 from .model_bundle import sha256_of
+from .whole_file import written
 
 ARRAYS, TOLD = "models/out_of_distribution.npz", "configs/out_of_distribution.json"
 UNRELIABLE = 0.5  # below this reliability an input counts as out of distribution
@@ -166,18 +166,12 @@ def save(score: Score, folder: Path, made_with: Mapping[str, str], told: Mapping
     arrays = {name: np.asarray(getattr(score, name), np.float32) for name in _NAMES}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    _whole(folder / ARRAYS, buffer.getvalue())
+    written(folder / ARRAYS, buffer.getvalue())
     said = {
         "threshold": score.threshold, "false_alarm_rate": score.false_alarm_rate, "made_with": dict(made_with),
         "sha256": sha256_of(folder / ARRAYS), **told,
     }  # fmt: skip
-    _whole(folder / TOLD, (json.dumps(said, indent=1) + "\n").encode())
-
-
-def _whole(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    written(folder / TOLD, (json.dumps(said, indent=1) + "\n").encode())
 
 
 def load(folder: Path) -> tuple[Optional[Score], str]:

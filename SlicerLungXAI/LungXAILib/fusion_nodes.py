@@ -20,13 +20,14 @@ from typing import Any
 from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, NOT_ASSESSED, RGB
 from shared_models.contract.fusion_result import MODALITIES, PART_LABELS, FusionResult, LeftOut
 from shared_models.contract.fusion_words import reliability_words, set_words
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.values import CLASSES
 
 from .colours import rgb
 from .logics import SceneLogics
 from .nodules import fill
 from .text import NOT_ASSESSED as NOT_ASSESSED_WORDS
-from .text import NOTICE, probability, tr
+from .text import probability, tr
 
 MODALITY_NAMES = {name: PART_LABELS[name] for name in MODALITIES}
 

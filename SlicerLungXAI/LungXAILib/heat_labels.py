@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared_models.contract.heatmap_words import AGAINST, FAILED, SANITY, UNMEASURED, target_words, trust
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.results import Heatmap
 
-from .text import NOTICE, method_name, tr
+from .text import method_name, tr
 
 METHOD, TARGET, TOP = "LungXAI.Method", "LungXAI.Target", "LungXAI.Top"
 MODEL, TRUST, SANITY_CHECK, COUNTERPART = (

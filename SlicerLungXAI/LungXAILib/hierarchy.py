@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .text import NOTICE, tr
+from shared_models.contract.notice import NOTICE
+
+from .text import tr
 
 CASE_ATTRIBUTE = "LungXAI.CaseId"
 NOTICE_ATTRIBUTE = "LungXAI.Notice"

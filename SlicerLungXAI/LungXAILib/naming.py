@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from shared_models.contract.notice import NOTICE
+
 from .hierarchy import CASE_ATTRIBUTE, NOTICE_ATTRIBUTE, tree
-from .text import NOTICE
 
 CASE = CASE_ATTRIBUTE
 ROLE = "LungXAI.Role"

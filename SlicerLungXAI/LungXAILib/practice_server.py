@@ -26,6 +26,7 @@ from shared_models.contract.errors import InvalidInput, LungXAIError, ModelUnava
 from shared_models.contract.heatmap_words import FIGURES, SANITY
 from shared_models.contract.jobs import JobProgress
 from shared_models.contract.jsonforms import from_json, to_json
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import (
     CT_TARGETS,
@@ -37,8 +38,6 @@ from shared_models.contract.results import (
     RadiologyResult,
 )
 from shared_models.contract.values import CLASSES, ClinicalFields, CTVolume
-
-from .text import NOTICE
 
 TOKEN = "practice-token-without-any-value"
 _COVERAGE = ("adenocarcinoma", "squamous_cell", "normal")

@@ -15,12 +15,12 @@ import numpy as np
 
 from shared_models.contract.errors import InvalidInput
 from shared_models.contract.jsonforms import from_json, to_json
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.results import FusionResult, PathologyResult, RadiologyResult
 from shared_models.contract.values import ClinicalFields
 
 from .case_results import CaseResults
 from .logics import SceneLogics
-from .text import NOTICE
 from .volumes import affine_of, dicom_source
 
 VERSION = 1

@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 from shared_models.contract.errors import ModelUnavailable
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.values import Array
 
 from .heat_labels import LEGEND_PLACE
 from .logics import SceneLogics
 from .naming import nodes_by_class
-from .text import NOTICE, tr
+from .text import tr
 
 PLANES = ("Axial", "Sagittal", "Coronal")
 THREE_D = "ThreeD"

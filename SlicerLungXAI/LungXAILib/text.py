@@ -1,7 +1,6 @@
-"""What a reader sees in words: translations, the notice, numbers.
+"""What a reader sees in words: translations, numbers.
 
 tr()           a text in the language of the application
-NOTICE         goes with every output
 NOT_ASSESSED   a class or value without an answer; never 0
 probability()  as a percentage, or NOT_ASSESSED
 """
@@ -14,9 +13,9 @@ from typing import Callable, Optional
 from shared_models.contract.colours import METHOD_LABELS
 
 CONTEXT = "LungXAI"
-NOTICE = "Research use only, not a diagnosis."
 NOT_ASSESSED = "not assessed"
 METHOD_NAMES = {**METHOD_LABELS, "blend": "Blend"}
+
 
 @functools.lru_cache(maxsize=1)
 def _translator() -> Callable[[str, str], str]:

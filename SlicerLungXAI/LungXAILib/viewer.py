@@ -16,6 +16,7 @@ from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, RGB, hea
 from shared_models.contract.errors import InvalidInput
 from shared_models.contract.fusion_result import MODALITIES, PART_LABELS, FusionResult
 from shared_models.contract.fusion_words import reliability_words, set_words
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.provenance import Provenance
 from shared_models.contract.results import Nodule, Probabilities
 from shared_models.contract.values import CLASSES
@@ -26,7 +27,7 @@ from .colours import nodule_colour
 from .fusion_nodes import MODALITY_NAMES, field_share, known_fields, what_decides
 from .logics import SceneLogics
 from .rendering import WINDOWS
-from .text import NOT_ASSESSED, NOTICE, probability, tr
+from .text import NOT_ASSESSED, probability, tr
 
 NO_HEATMAP = ""
 

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..contract.notice import NOTICE
 from ..contract.values import CLASSES
 from .case import SPLITS, Cohort, CohortCase, Exclusion
 
 NO_LABEL = "no class of ours"
 _NAMED = 5
-NOTICE = "Research use only, not a diagnosis."
 
 
 @dataclass

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 from LungXAILib import fusion_nodes, results, volumes
-from LungXAILib.text import NOTICE
 from LungXAILib.viewer import Viewer
 from scene_cases import AFFINES, case, cell_rows, ct, fusion, fusion_of_fields
 
 from shared_models.contract.colours import CLASS_COLOURS, CLASS_LABELS, NOT_ASSESSED
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.values import CLASSES, Abstention
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from LungXAILib import heatmaps, naming, results, volumes
 from LungXAILib.colours import heat_node
-from LungXAILib.text import NOTICE
 from scene_cases import AFFINES, case, ct, heatmap, node_count, slice_views, world_of_voxel
 
 from shared_models.contract.colours import heat_colour
 from shared_models.contract.errors import InvalidInput
 from shared_models.contract.heatmap_words import UNMEASURED
+from shared_models.contract.notice import NOTICE
 
 GRADCAM, GRADIENTS = ("gradcam", "nodule"), ("integrated_gradients", "malignancy")
 

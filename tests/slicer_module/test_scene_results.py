@@ -8,7 +8,6 @@ import pytest
 from LungXAILib import heatmaps, hierarchy, naming, record, results, segmentations, volumes
 from LungXAILib.colours import nodule_colour
 from LungXAILib.terminology import nodule_entry, side_of_entry
-from LungXAILib.text import NOTICE
 from scene_cases import (
     AFFINES,
     SUBTYPE,
@@ -25,6 +24,7 @@ from scene_cases import (
 )
 
 from shared_models.contract.errors import InvalidInput
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.results import LabelVolume
 from shared_models.contract.values import CLASSES, CTVolume
 

@@ -6,11 +6,12 @@ A few slices, so that it stays quick. The thorax is synthetic: nothing here says
 import numpy as np
 import pytest
 from LungXAILib import case_results, corrections, heatmaps, nodules, record, results, segmentations, volumes
-from LungXAILib.text import NOTICE, probability
+from LungXAILib.text import probability
 from scene_cases import cell_rows, lps_to_ras, segment_voxels, slice_views, world_of_voxel
 
 from shared_models.contract.client import Client
 from shared_models.contract.errors import InvalidInput, RequestError
+from shared_models.contract.notice import NOTICE
 from shared_models.contract.values import CLASSES, ClinicalFields, CTVolume
 from shared_models.geometry import cropped_affine, index_to_lps, lps_to_index
 from shared_models.model_bundle import MODELS_ROOT

@@ -8,10 +8,10 @@ import numpy as np
 from browser_page import opened, require_browser
 from drawn_cases import MEASURED, doubtful_case, near
 from LungXAILib import heatmaps
-from LungXAILib.text import NOTICE
 
 from shared_models.contract.colours import heat_colour
 from shared_models.contract.heatmap_words import FAILS
+from shared_models.contract.notice import NOTICE
 
 
 def test_negative_evidence_trust_and_the_warning_are_on_the_page(phantom) -> None:

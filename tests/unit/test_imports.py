@@ -43,7 +43,7 @@ ALLOWED = {
     # Its commands read slides themselves and start a server where none is named; neither loads a model here.
     "qupath_bridge": {
         "shared_models.contract", "qupath_bridge", "shared_models.slide_reader", "shared_models.slide_tiles",
-        "shared_models.slide_readahead", "shared_models.slide_quality",
+        "shared_models.slide_readahead", "shared_models.slide_quality", "shared_models.whole_file",
         "inference_server.local", "inference_server.progress",
     },
     "SlicerLungXAI": {"shared_models.contract", "SlicerLungXAI", "LungXAILib"},

@@ -1,0 +1,3 @@
+"""NOTICE: what stands on every output."""
+
+NOTICE = "Research use only, not a diagnosis."
