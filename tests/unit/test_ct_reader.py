@@ -21,6 +21,7 @@ SimpleITK = pytest.importorskip("SimpleITK")
 from pydicom import dcmread, dcmwrite  # noqa: E402
 from pydicom.dataset import Dataset  # noqa: E402
 from pydicom.encaps import encapsulate  # noqa: E402
+from pydicom.pixels import get_decoder  # noqa: E402
 from pydicom.uid import (  # noqa: E402
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -448,7 +449,8 @@ def test_a_compression_without_a_decoder_names_what_to_install(tmp_path: Path, m
         image.file_meta.TransferSyntaxUID = JPEGLSLossless
         image.PixelData = encapsulate([b"\xff\xd8\xff\xf7" + bytes(60)])
 
-    monkeypatch.setitem(sys.modules, "SimpleITK", None)  # ITK would bring a decoder
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)  # ITK would bring a decoder, and so do highdicom's packages
+    monkeypatch.setattr(get_decoder(JPEGLSLossless), "_available", {})
     write_series(tmp_path, edit=jpeg_ls)
     assert "pip install" in _refused(tmp_path, InvalidInput, "JPEG-LS").remedy
 
