@@ -13,6 +13,7 @@ from draw_panel import CAPTION, draw  # noqa: E402
 from LungXAILib import record, samples  # noqa: E402
 from panel_in_test import Opened, until  # noqa: E402
 
+from inference_server import doctor  # noqa: E402
 from inference_server.local import LocalServer  # noqa: E402
 from shared_models.contract.client import Client  # noqa: E402
 
@@ -55,6 +56,9 @@ def test_a_point_is_answered_near_the_point_and_a_correction_by_hand(opened: Ope
     ui.reportButton.click()
     assert opened.finish() == "done" and "esearch use only" in Path(opened.files[0]).read_text()
     ui.pdfButton.click()
+    if not doctor._pdf().ok:  # neither Pango nor a browser here
+        assert opened.finish() == "failed" and "PDF" in ui.messageLabel.text()
+        return
     assert opened.finish() == "done", ui.messageLabel.text()
     assert Path(opened.files[1]).suffix == ".pdf" and Path(opened.files[1]).read_bytes().startswith(b"%PDF-")
 
