@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import copy
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ def annotations(record: CaseRecord, slide: DicomSlide) -> Any:
     """
     import highdicom
 
-    from .dicom_header import completed, described, maker, scheme
+    from .dicom_header import carried, described, maker, scheme
 
     slide.check(record)
     assert record.pathology is not None
@@ -107,7 +106,7 @@ def annotations(record: CaseRecord, slide: DicomSlide) -> Any:
                 coding_schemes=[scheme()],
                 **maker(),
             )
-            return completed(made, _AsSeries((slide.header,)))  # type: ignore[arg-type]
+            return carried(made, slide.header)
     except LungXAIError:
         raise
     except MemoryError:
@@ -117,14 +116,6 @@ def annotations(record: CaseRecord, slide: DicomSlide) -> Any:
             "The slide's DICOM header lacks what an annotation has to refer to, or holds values that DICOM forbids.",
             "Export the slide again, or have the archive correct it.",
         ) from None
-
-
-@dataclass(frozen=True)
-class _AsSeries:
-    """A slide as dicom_header.completed() takes a CT series: the header whose patient and study are carried over."""
-
-    datasets: tuple[Any, ...]
-    frames: tuple[Any, ...] = ()
 
 
 def _groups(result: PathologyResult, slide: DicomSlide) -> list[Any]:

@@ -10,6 +10,7 @@ check_identifiers()  whether the source can be referred to
 stand_ins()          the source's images as highdicom needs them: geometry and identifiers, nobody's name
 decimals()           numbers as DICOM's decimal strings
 completed()          the source's own patient and study modules, and references to its real images
+carried()            those modules alone
 
 highdicom sees no patient: what a source's header holds may break the rules that it writes by (its log and errors would
 quote it), and must come out as it went in, also in Japanese. Instance and series UIDs are new each time: the time of
@@ -167,14 +168,19 @@ def decimals(*values: float) -> list[Any]:
 
 def completed(made: Any, series: SourceSeries) -> Any:
     """``made``, a pydicom.Dataset that was built from stand_ins(), with the source's patient, study and images."""
-    source = series.datasets[0]
+    carried(made, series.datasets[0])
+    if any(frame is not None for _, frame in series.frames):
+        _refer_to_frames(made, series)
+    return made
+
+
+def carried(made: Any, source: Any) -> Any:
+    """``made`` with the patient and study modules of ``source``, a header, as they are there."""
     with discreet():
         if source.get("SpecificCharacterSet"):
             made.SpecificCharacterSet = source.SpecificCharacterSet
         for name in (*_EMPTY_ALLOWED, *_OPTIONAL, *(_PLACE if "FrameOfReferenceUID" in made else ())):
             _carry(source, made, name)
-    if any(frame is not None for _, frame in series.frames):
-        _refer_to_frames(made, series)
     return made
 
 

@@ -4,21 +4,19 @@ objects()      DicomObjects of files and folders
 DicomObject    one file's SOP class, instance and transfer syntax
 OURS           the SOP classes that LungXAI writes
 complete()     whether a dataset has all its pixels
-files_below()  the files of a folder
 """
 
 from __future__ import annotations
 
-import os
-import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shared_models.contract.errors import InputTooLarge, InvalidInput
 from shared_models.dicom_log import discreet
+from shared_models.regular_files import files_below
 
 OURS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation",
@@ -121,22 +119,6 @@ def complete(dataset: Any) -> bool:
     if "422" in str(dataset.get("PhotometricInterpretation")):
         return True  # fewer samples than pixels
     return len(pixels.value or b"") >= (bits * count + 7) // 8
-
-
-def files_below(path: Path) -> Iterator[Path]:
-    """``path`` itself, or the regular files in it and in its sub-folders, by name."""
-    if path.is_file():
-        yield path
-        return
-    for folder, inner, names in os.walk(path):
-        inner.sort()
-        for name in sorted(names):
-            file = Path(folder, name)
-            try:
-                if stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
-                    yield file
-            except OSError:
-                continue
 
 
 def _object(file: Path) -> DicomObject | None:

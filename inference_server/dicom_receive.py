@@ -17,11 +17,11 @@ from typing import Any, Optional, Union
 
 from shared_models.contract.errors import Cancelled, InputTooLarge, InvalidInput, LungXAIError, ServerError
 from shared_models.dicom_log import discreet
+from shared_models.regular_files import files_below
 
 from .dicom_association import associated, broken_off, status_of
 from .dicom_incoming import MAX_BYTES, MAX_IMAGES, IncomingSeries
 from .dicom_nodes import DimseNode, Node, WebNode
-from .dicom_objects import files_below
 from .dicom_query import checked_uid, located, matches
 from .dicom_web import answers, json_value, web_client
 

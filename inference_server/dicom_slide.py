@@ -14,10 +14,10 @@ import numpy as np
 from shared_models.contract.errors import InputTooLarge, InvalidInput
 from shared_models.contract.results import PathologyResult
 from shared_models.dicom_log import discreet
+from shared_models.regular_files import files_below
 from shared_models.slide_reader import Slide, open_slide
 
 from .case_record import CaseRecord
-from .dicom_objects import files_below
 from .slides import StoredSlide
 
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"

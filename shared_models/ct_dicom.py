@@ -11,12 +11,9 @@ holds a name, an identifier, or a path.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import stat
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +24,7 @@ from .ct_pixels import read_voxels, same_pixels
 from .ct_slices import Slice, slices_of
 from .ct_stack import stacked
 from .dicom_log import discreet
+from .regular_files import files_below
 
 MAX_FILES = 50_000
 MAX_SIDE = 2048
@@ -114,7 +112,9 @@ def surveyed(path: Path) -> Survey:
     InputTooLarge : more than MAX_FILES files.
     """
     survey = Survey()
-    for file in _files(path):
+    for file in files_below(path):
+        if file != path and file.name.upper() == "DICOMDIR":
+            continue  # a table of contents
         survey.files += 1
         if survey.files > MAX_FILES:
             raise InputTooLarge(f"The folder holds more than {MAX_FILES} files.", "Give the folder of one series.")
@@ -188,20 +188,6 @@ class _Header:
         if self._reads > MAX_HEADER_READS or self._bytes > MAX_HEADER_BYTES:
             raise _Damaged
         return data
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    for folder, inner, names in os.walk(path):
-        inner.sort()
-        for name in sorted(names):
-            file = Path(folder, name)
-            with contextlib.suppress(OSError):
-                # A pipe or device would block for ever; DICOMDIR is a table of contents.
-                if name.upper() != "DICOMDIR" and stat.S_ISREG(file.stat().st_mode):
-                    yield file
 
 
 def _header(file: Path) -> tuple[Any, int]:

@@ -23,6 +23,15 @@ def real_data() -> Path:
     return DATA
 
 
+@pytest.fixture(scope="session")
+def real_series(real_data) -> Path:
+    """The DICOM folder of one patient's whole chest CT."""
+    folder = real_data / "lung_pet_ct_dx_dicom" / "A0001"
+    if not folder.is_dir():
+        pytest.skip(f"the real series is not here: {folder}")
+    return folder
+
+
 def pytest_sessionfinish(session, exitstatus) -> None:
     session.config.ended_with = int(exitstatus)
 

@@ -89,16 +89,13 @@ def test_one_that_is_moved_by_a_voxel_would_be_noticed(logics, loaded, tmp_path)
         _same(logics, ct, segmentation, record)
 
 
-def test_on_the_real_series_too(logics, loaded, real_data) -> None:
+def test_on_the_real_series_too(logics, loaded, real_series) -> None:
     """The nodules are planted: blocks that no model outlined."""
-    folder = real_data / "lung_pet_ct_dx_dicom" / "A0001"
-    if not folder.is_dir():
-        pytest.skip(f"the real series is not here: {folder}")
-    volume = read_ct(folder)[0]
+    volume = read_ct(real_series)[0]
     record = case(volume, [nodule(1), nodule(2, "hand", "right")], synthetic=False)
     labels = np.zeros(volume.voxels.shape, np.uint8)
     labels[20:24, 200:212, 180:190], labels[40:43, 300:305, 330:340] = 1, 2
     record = type(record)(
         record.case_id, False, "", record.radiology, LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), volume
     )
-    _same(logics, volumes.load_ct(logics, folder), loaded(record, folder), record)
+    _same(logics, volumes.load_ct(logics, real_series), loaded(record, real_series), record)

@@ -155,17 +155,14 @@ def test_a_node_with_instances_but_without_a_series_still_names_them(logics) -> 
     assert volumes.dicom_source(node).series_uid == ""
 
 
-def test_the_real_series_is_read_as_its_headers_say(logics, complaints, real_data) -> None:
+def test_the_real_series_is_read_as_its_headers_say(logics, complaints, real_series) -> None:
     pydicom = pytest.importorskip("pydicom")
-    folder = real_data / "lung_pet_ct_dx_dicom" / "A0001"
-    if not folder.is_dir():
-        pytest.skip(f"the real series is not here: {folder}")
-    node = volumes.load_ct(logics, folder)
+    node = volumes.load_ct(logics, real_series)
     read = volumes.volume_of(node)
     source = volumes.dicom_source(node)
     assert read.voxels.shape == (64, 512, 512)
     assert len(set(source.instance_uids)) == 64
-    by_uid = {h.SOPInstanceUID: h for h in (pydicom.dcmread(f) for f in folder.glob("*.dcm"))}
+    by_uid = {h.SOPInstanceUID: h for h in (pydicom.dcmread(f) for f in real_series.glob("*.dcm"))}
     for k in (0, 17, 63):
         header = by_uid[source.instance_uids[k]]
         hu = header.pixel_array * float(header.RescaleSlope) + float(header.RescaleIntercept)

@@ -185,13 +185,10 @@ def test_the_weights_that_somebody_chose_are_kept(client, analysed) -> None:
     assert case_results.fetch(client, case_id).fusion == chosen
 
 
-def test_slices_of_the_real_series(client, logics, real_data, tmp_path) -> None:
+def test_slices_of_the_real_series(client, logics, real_series, tmp_path) -> None:
     """A dozen slices of a patient's CT, with the identifiers of the original."""
     pydicom = pytest.importorskip("pydicom")
-    series = real_data / "lung_pet_ct_dx_dicom" / "A0001"
-    if not series.is_dir():
-        pytest.skip(f"the real series is not here: {series}")
-    headers = {file: pydicom.dcmread(file, stop_before_pixels=True) for file in series.glob("*.dcm")}
+    headers = {file: pydicom.dcmread(file, stop_before_pixels=True) for file in real_series.glob("*.dcm")}
     along = sorted(headers, key=lambda file: float(headers[file].ImagePositionPatient[2]))
     for file in along[34:46]:
         (tmp_path / file.name).symlink_to(file)

@@ -60,18 +60,15 @@ def test_of_the_drawn_thorax_every_file_is_valid(tmp_path, phantom) -> None:
     assert {file.name: errors(file) for file in files} == {name: [] for name in FILES}
 
 
-def test_of_the_real_series_every_file_is_valid_and_exact(tmp_path, real_data) -> None:
+def test_of_the_real_series_every_file_is_valid_and_exact(tmp_path, real_series) -> None:
     """The nodules are planted: blocks that no model outlined."""
-    folder = real_data / "lung_pet_ct_dx_dicom" / "A0001"
-    if not folder.is_dir():
-        pytest.skip(f"the real series is not here: {folder}")
-    volume = read_ct(folder)[0]
+    volume = read_ct(real_series)[0]
     record = case(volume, [nodule(1), nodule(2, "point", "right")], synthetic=False)
     labels = np.zeros(volume.voxels.shape, np.uint8)
     labels[20:24, 200:212, 180:190], labels[40:43, 300:305, 330:340] = 1, 2
     mask = LabelVolume(labels, volume.ijk_to_lps, volume.series_uid)
     record = CaseRecord("case-0001", radiology=record.radiology, mask=mask, ct_heatmaps=record.ct_heatmaps)
-    series = SourceSeries.read(folder, volume.series_uid)
+    series = SourceSeries.read(real_series, volume.series_uid)
     files = write_dicom(record, series, tmp_path, PDF)
     assert {file.name: errors(file) for file in files} == {name: [] for name in FILES}
     seg = pydicom.dcmread(files[0])

@@ -142,12 +142,9 @@ def test_a_grid_that_was_turned_round_is_turned_back(tmp_path) -> None:
     assert np.array_equal(part, volume.voxels[4:6, 4:9, 17:19])
 
 
-def test_the_real_series_is_the_readers(real_data) -> None:
-    folder = real_data / "lung_pet_ct_dx_dicom" / "A0001"
-    if not folder.is_dir():
-        pytest.skip(f"the real series is not here: {folder}")
-    volume = read_ct(folder)[0]
-    series = SourceSeries.read(folder, volume.series_uid)
+def test_the_real_series_is_the_readers(real_series) -> None:
+    volume = read_ct(real_series)[0]
+    series = SourceSeries.read(real_series, volume.series_uid)
     assert np.array_equal(series.ijk_to_lps, volume.ijk_to_lps)
     assert series.shape == volume.voxels.shape
     assert np.allclose(series.positions[:, 2], np.sort([float(d.ImagePositionPatient[2]) for d in series.datasets]))
