@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from functools import lru_cache
 from importlib import metadata
@@ -20,10 +21,13 @@ def code_version() -> str:
 
 
 def git_commit() -> str:
-    """Full commit of the checkout this file lies in; "" where it is not one. "-dirty" is added for changed files."""
+    """Full commit of the checkout this file lies in; "-dirty" is added for changed files.
+
+    Where it is no checkout, such as a copy on a machine with a GPU, it is what LUNGXAI_COMMIT says, or "".
+    """
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
-        return ""
+        return os.environ.get("LUNGXAI_COMMIT", "")
     try:
         run = ["git", "-C", str(root)]
         head = subprocess.run([*run, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)

@@ -38,7 +38,8 @@ CHANNELS = ("lung window", "soft-tissue window", "outline of the nodule")
 # The two logits: what readers would rate, and whether it is a nodule at all (vessels and chest wall are not).
 OUTPUTS = ("malignant", "nodule")
 MALIGNANT, NODULE = range(2)
-_WIDTHS = (8, 24, 40, 64)
+# Features of the stem and of each block, by those of the stem.
+FEATURES = {8: (8, 24, 40, 64), 16: (16, 48, 80, 128), 32: (32, 96, 160, 256)}
 _CELL = 4  # grid pixels along each side of a cell of ``features``
 
 
@@ -174,16 +175,22 @@ class MalignancyNetwork(nn.Module):
 
     Forward: float (n, 3, GRID_PX, GRID_PX) of channels() -> float (n, 2) logits, in the order of OUTPUTS.
 
+    Parameters
+    ----------
+    dropout : before the last layer
+    width : of FEATURES: how many features its stem has
+
     Attributes
     ----------
-    features : the last convolutional block, (n, 64, 16, 16), not negative: the layer that Grad-CAM looks at
+    features : the last convolutional block, (n, f, 16, 16), not negative: the layer that Grad-CAM looks at; f is the
+        last of FEATURES[width]
 
     The features are averaged twice, over the whole field, where size counts, and over the outline, where it does not.
     """
 
-    def __init__(self, dropout: float = 0.3) -> None:
+    def __init__(self, dropout: float = 0.3, width: int = 8) -> None:
         super().__init__()
-        stem, near, middle, last = _WIDTHS
+        stem, near, middle, last = FEATURES[width]
         self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
         self.near = Block(stem, near)
         self.middle = Block(near, middle)
@@ -193,7 +200,7 @@ class MalignancyNetwork(nn.Module):
         self.head = nn.Linear(2 * last, len(OUTPUTS))
 
     def pooled(self, x: Tensor) -> Tensor:
-        """float (n, 128): the features over the whole field, then over the outline."""
+        """float (n, 2 f): the features over the whole field, then over the outline."""
         found = self.features(self.middle(self.halved(self.near(self.halved(self.stem(x))))))
         inside = functional.avg_pool2d(x[:, 2:3], _CELL)
         over = (found * inside).sum((2, 3)) / (inside.sum((2, 3)) + 1e-3)
@@ -217,9 +224,9 @@ def restored(path: Path, device: str = "cpu") -> MalignancyNetwork:
     ------
     ModelUnavailable : the file is missing, is not a plain state dict, or does not fit.
     """
-    network = MalignancyNetwork()
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        network = MalignancyNetwork(width=len(state["stem.0.weight"]))
         network.load_state_dict(state)
         if not all(bool(t.isfinite().all()) for t in network.state_dict().values()):
             raise ValueError("not finite")

@@ -19,7 +19,7 @@ FINEST_MM, COARSEST_MM = 0.5, 0.9
 SEARCH_MM, COARSE_SEARCH_MM = 0.9, 2.0
 MULTIPLE = 16
 # Features of each level, from fine to coarse, and of the last one before the answer, by those of the first.
-FEATURES = {16: (16, 32, 64, 128, 192, 16), 24: (24, 48, 96, 192, 256, 24)}
+FEATURES = {16: (16, 32, 64, 128, 192, 16), 24: (24, 48, 96, 192, 256, 24), 32: (32, 64, 128, 256, 384, 32)}
 # (lower, upper) HU: lung, where ground glass shows, and soft tissue, where solid cores and calcium show.
 WINDOWS_HU = ((-1000.0, 200.0), (-160.0, 240.0))
 _FIRST = "conv_0.conv_0.conv.weight"

@@ -41,6 +41,7 @@ examples:
   lungxai train ct_malignancy --data ../shared/data --out out/malignancy --set outlines=reader --set folds=2
   lungxai train ct_nodule --show                                               the settings of its recipe
   lungxai train ct_nodule --data ../shared/data --out out/ct --processes 4     four GPUs, or processes on a CPU
+  lungxai train ct_nodule --data ../shared/data --out out/ct --loaders 8       eight CPU cores draw for one GPU
   torchrun --nnodes 2 --nproc-per-node 4 -m shared_models.command_line train ...            several machines
   lungxai train clinical --data ../shared/data --out out/clinical
   lungxai train ct_nodule --backend nnunet --data ../shared/data --out out/nnunet           nnU-Net v2, if installed
@@ -76,6 +77,8 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--precision", choices=list(PRECISIONS), help="of the forward pass (default: the recipe's)")
     parser.add_argument("--processes", type=int, metavar="N", help="side by side, one for each GPU")
     parser.add_argument("--threads", type=int, metavar="N", help="of each process on a CPU")
+    parser.add_argument("--loaders", type=int, default=0, metavar="N", help="processes that draw batches ahead, for a "
+                        "fast GPU (default 0: none)")  # fmt: skip
     parser.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="M", help="default 10")
     parser.add_argument("--limit", type=int, metavar="N", help="so many cases of each split: a trial, not a model")
     parser.set_defaults(run=_run)
@@ -97,13 +100,14 @@ def _run(given: argparse.Namespace) -> int:
         return 0
     if given.data is None or given.out is None:
         raise InvalidInput("A training needs data and a folder of its own.", "Give --data ROOT and --out DIR.")
-    for name, least in (("epochs", 1), ("patience", 1), ("processes", 1), ("threads", 1), ("limit", 1), ("seed", 0)):
+    least_of = {"epochs": 1, "patience": 1, "processes": 1, "threads": 1, "limit": 1, "seed": 0, "loaders": 0}
+    for name, least in least_of.items():
         value = getattr(given, name)
         if value is not None and value < least:
             raise InvalidInput(f"--{name} {value} is too small.", f"Give {least} or more.")
     run(TrainRequest(
         task, given.data, given.out, given.models, given.seed, given.epochs, given.patience, given.precision,
-        given.device, given.processes, given.threads, given.checkpoint_minutes, given.limit, settings,
+        given.device, given.processes, given.threads, given.checkpoint_minutes, given.loaders, given.limit, settings,
         resume=given.resume, restart=given.restart,
     ))  # fmt: skip
     print("Research use only, not a diagnosis.")
@@ -116,8 +120,8 @@ def command_of(request: TrainRequest) -> str:
     if request.models != MODELS_ROOT:
         words += ["--models", str(request.models)]
     words += ["--seed", str(request.seed)]
-    for name in ("epochs", "patience", "precision", "processes", "threads", "limit"):
-        value = getattr(request, name)
+    for name in ("epochs", "patience", "precision", "processes", "threads", "limit", "loaders"):
+        value = getattr(request, name) or None
         words += [f"--{name}", str(value)] if value is not None else []
     words += ["--device", request.device] if request.device != "auto" else []
     for name, value in request.settings.items():

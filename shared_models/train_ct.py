@@ -57,6 +57,9 @@ class Recipe:
         that it goes on from
     start_from : file of weights to go on from; they say how wide the network is
     width : of ct_network.FEATURES, of a new network
+    batch : crops a step
+    teachers : files of weights, one after another with commas, that answer the same crops; ``taught`` of the truth, 0
+        to 1, is the mean of their answers (Hinton et al. 2015, arXiv:1503.02531)
     final : train on validation too, and keep the last weights
     """
 
@@ -68,6 +71,9 @@ class Recipe:
     mix: str = "even"
     start_from: str = ""
     width: int = 16
+    batch: int = BATCH
+    teachers: tuple[str, ...] = ()
+    taught: float = 0.7
     final: bool = False
 
     def __post_init__(self) -> None:
@@ -79,6 +85,8 @@ class Recipe:
             raise ValueError(f"width is one of {', '.join(map(str, FEATURES))}")
         if min(self.epochs, self.epoch_steps) < 1 or self.rate <= 0 or not 0 <= self.average < 1 or self.patience < 0:
             raise ValueError("epochs and epoch_steps are 1 or more, rate is above 0, average from 0 to below 1")
+        if self.batch < 1 or not 0 <= self.taught <= 1:
+            raise ValueError("batch is 1 or more, taught from 0 to 1")
 
 
 def loss_of(logits: Any, samples: Samples) -> Any:
@@ -119,11 +127,13 @@ class NoduleTask(TrainingTask):
         self.epochs, self.patience = recipe.epochs, recipe.patience or None
         self.started = _earlier(Path(recipe.start_from) if recipe.start_from else None)
         start = self.started["sha256"] if self.started else None
-        self.settings = {**dataclasses.asdict(recipe), "start_from": start}
+        taught_by = [sha256_of(Path(file)) for file in recipe.teachers]
+        self.settings = {**dataclasses.asdict(recipe), "start_from": start, "teachers": taught_by}
+        self._teachers = [load(Path(file)).requires_grad_(False) for file in recipe.teachers]
 
     def network(self) -> nn.Module:
         made: nn.Module = load(Path(self.recipe.start_from)) if self.recipe.start_from else network(self.recipe.width)
-        return made
+        return made.to(memory_format=torch.channels_last)  # faster, on a CPU too
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW(network.parameters(), lr=self.recipe.rate, weight_decay=1e-3)
@@ -137,12 +147,22 @@ class NoduleTask(TrainingTask):
         return [np.array(SIDES[(first + k) % len(SIDES)]) for k in range(self.recipe.epoch_steps)]
 
     def batch(self, planned: Array, random: np.random.Generator) -> Samples:
-        return drawn(self.pool, BATCH, int(planned), random, MIXES[self.recipe.mix])
+        return drawn(self.pool, self.recipe.batch, int(planned), random, MIXES[self.recipe.mix])
 
     def loss(self, network: nn.Module, batch: Samples, random: np.random.Generator, device: torch.device) -> Tensor:
         there = Samples(*(part.to(device) for part in (batch.hu, batch.prompt, batch.truth, batch.known)))
-        answer: Tensor = loss_of(network(inputs(there.hu, there.prompt))[:, 0], there)
+        seen = inputs(there.hu, there.prompt).contiguous(memory_format=torch.channels_last)
+        if self._teachers:
+            there = self._taught(there, seen)
+        answer: Tensor = loss_of(network(seen)[:, 0].float(), there)
         return answer
+
+    def _taught(self, there: Samples, seen: Tensor) -> Samples:
+        """The samples with part of their truth from the teachers."""
+        kept = 1 - self.recipe.taught
+        with torch.no_grad(), torch.autocast(seen.device.type, torch.bfloat16, enabled=seen.is_cuda):
+            told = torch.stack([t.to(seen.device)(seen)[:, 0].float().sigmoid() for t in self._teachers]).mean(0)
+        return dataclasses.replace(there, truth=kept * there.truth + self.recipe.taught * told)
 
     def share(self, done: int) -> float:
         return self.recipe.average if done else 0.0
@@ -188,6 +208,9 @@ def trained(request: TrainRequest) -> None:
     recipe = request.with_recipe(Recipe())
     if recipe.start_from and not Path(recipe.start_from).is_file():
         raise InvalidInput(f"There is no file {recipe.start_from} to go on from.", "Give weights of this network.")
+    for file in recipe.teachers:
+        if not Path(file).is_file():
+            raise InvalidInput(f"There is no file {file} to learn from.", "Give weights of this network.")
     for name in (ct_data.SLICES, ct_data.CUBES):
         if not (request.data / name).is_dir():
             raise InvalidInput(

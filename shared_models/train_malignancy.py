@@ -29,7 +29,7 @@ from torch.nn import functional
 from . import ct_data
 from .contract.errors import InvalidInput
 from .contract.values import Array
-from .ct_malignancy_network import MALIGNANT, NODULE, MalignancyNetwork
+from .ct_malignancy_network import FEATURES, MALIGNANT, NODULE, MalignancyNetwork
 from .ct_malignancy_samples import RATINGS, Batch, Pool, as_seen, drawn, outlines
 from .model_bundle import MODELS_ROOT, Bundle
 from .statistics import auroc
@@ -53,6 +53,7 @@ class Recipe:
     folds : of the cross-validation; 0 is none
     part : "all", or only the "network" or only the "folds", to run them side by side
     rate, decay, average : of AdamW; share of the moving average that a step keeps
+    width, dropout : of the network; width is one of ct_malignancy_network.FEATURES
     """
 
     epochs: int = 9
@@ -64,8 +65,12 @@ class Recipe:
     rate: float = 2e-3
     decay: float = 2e-2
     average: float = 0.99
+    width: int = 8
+    dropout: float = 0.3
 
     def __post_init__(self) -> None:
+        if self.width not in FEATURES or not 0 <= self.dropout < 1:
+            raise ValueError(f"width is one of {', '.join(map(str, FEATURES))}; dropout from 0 to below 1")
         if self.outlines not in _OUTLINES or self.part not in _PARTS:
             raise ValueError(f"outlines is one of {', '.join(_OUTLINES)}; part is one of {', '.join(_PARTS)}")
         if self.epochs < 1 or self.folds < 0 or self.folds == 1 or self.others < 0:
@@ -75,9 +80,9 @@ class Recipe:
 class _Learner(nn.Module):
     """The network and, for training alone, a head for the readers' other ratings."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 8, dropout: float = 0.3) -> None:
         super().__init__()
-        self.network = MalignancyNetwork()
+        self.network = MalignancyNetwork(dropout, width)
         self.ratings = nn.Linear(self.network.head.in_features, len(RATINGS))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,7 +142,7 @@ class MalignancyTask(TrainingTask):
         self.settings = {k: v for k, v in dataclasses.asdict(recipe).items() if k != "part"}
 
     def network(self) -> nn.Module:
-        return _Learner().to(memory_format=torch.channels_last)  # faster on a CPU
+        return _Learner(self.recipe.width, self.recipe.dropout).to(memory_format=torch.channels_last)  # faster on a CPU
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW(network.parameters(), lr=self.recipe.rate, weight_decay=self.recipe.decay)

@@ -59,6 +59,7 @@ class Recipe:
     normalise : a method of stain normalisation, whose target is a typical training tile; empty is none
     start : file of weights to go on from in place of ImageNet's
     frozen_blocks : that keep their weights, after the stem
+    rounds : how often the tiles are gone through in an epoch: validation costs as much as a round on a fast GPU
     """
 
     epochs: int = 12
@@ -72,6 +73,7 @@ class Recipe:
     normalise: str = ""
     start: str = ""
     frozen_blocks: int = 3
+    rounds: int = 1
 
     def __post_init__(self) -> None:
         if self.stain_augmentation not in STAIN_SPACES or self.balance not in BALANCES:
@@ -81,8 +83,8 @@ class Recipe:
             raise ValueError(f"normalise is empty or one of {', '.join(METHODS)}")
         if min(self.mixup, self.cutmix) < 0 or self.mixup + self.cutmix > 1:
             raise ValueError("mixup and cutmix are shares of the batches: 0 or more each, at most 1 together")
-        if self.epochs < 1 or self.batch < 1 or self.rate <= 0 or not 0 <= self.frozen_blocks <= 15:
-            raise ValueError("epochs and batch are 1 or more, rate is above 0, frozen_blocks from 0 to 15")
+        if min(self.epochs, self.batch, self.rounds) < 1 or self.rate <= 0 or not 0 <= self.frozen_blocks <= 15:
+            raise ValueError("epochs, batch and rounds are 1 or more, rate is above 0, frozen_blocks from 0 to 15")
 
 
 class _Learner(nn.Module):
@@ -152,8 +154,11 @@ class SlideTask(TrainingTask):
         _prepare(network.network, self.recipe.frozen_blocks)
 
     def plan(self, epoch: int, random: np.random.Generator) -> Sequence[Array]:
-        order = drawn(self.labels.numpy(), len(SLIDE_CLASSES), self.recipe.balance, random)
-        return [order[k : k + self.recipe.batch] for k in range(0, len(order), self.recipe.batch)]
+        batches = []
+        for _ in range(self.recipe.rounds):
+            order = drawn(self.labels.numpy(), len(SLIDE_CLASSES), self.recipe.balance, random)
+            batches += [order[k : k + self.recipe.batch] for k in range(0, len(order), self.recipe.batch)]
+        return batches
 
     def batch(self, planned: Array, random: np.random.Generator) -> tuple[Mixed, Tensor]:
         changed = augmented(as_batch(self.pixels[planned]), random, self.recipe.stain_augmentation)

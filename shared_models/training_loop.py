@@ -19,6 +19,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
@@ -31,6 +32,7 @@ from .training_average import WeightAverage
 from .training_curves import curves
 from .training_device import accelerator_for, average_processes
 from .training_folder import BEST, CHECKPOINT, CURVES, RunFolder, written
+from .training_loaders import Ahead
 from .training_processes import Interruption
 from .training_progress import Progress
 from .training_record import new_record
@@ -105,6 +107,7 @@ class _Run:
             **task.settings, "epochs": task.epochs, "patience": task.patience,
             "precision": request.precision or task.precision, "processes": self.accelerator.num_processes,
             "threads": torch.get_num_threads(), "limit": request.limit,
+            "drawn": "ahead, a generator for each step" if request.loaders else "at each step, from one generator",
         }  # fmt: skip
         where = {"device": str(self.accelerator.device), "torch": str(torch.__version__), "chosen_by": task.scored_by}
         return {**new_record(request, settings, task.told()), "task": task.name, **where}
@@ -175,11 +178,10 @@ class _Run:
         whole = self.task.plan(epoch, np.random.default_rng([self.request.seed, epoch, count]))
         return whole[self.accelerator.process_index : len(whole) // count * count : count]
 
-    def _one_step(self, planned: Any) -> None:
+    def _one_step(self, batch: Any) -> None:
         done = self.epoch * self.steps + self.step
         for group, base in zip(self.optimiser.param_groups, self.base_rates):
             group["lr"] = self.task.rate(base, done, self.task.epochs * self.steps)
-        batch = self.task.batch(planned, self.random)
         loss = self.task.loss(self.network, batch, self.random, self.accelerator.device)
         value = loss.item()
         if not math.isfinite(value):
@@ -234,18 +236,27 @@ class _Run:
             self.began, self.losses = self._random_state(), []
             plan = self._planned(self.epoch, self.random)
         task.training(self.raw)
-        while self.step < self.steps:
-            stop, late = self._wanted()
-            if stop or late:
-                self._checkpoint()
-            if stop:
-                self.progress.say(f"stopped in epoch {self.epoch + 1} after step {self.step}; go on with --resume")
-                raise KeyboardInterrupt
-            begun = time.monotonic()
-            self._one_step(plan[self.step])
-            mean = float(np.mean(self.losses))
-            self.progress.step(self.epoch, self.step, mean, time.monotonic() - begun)
+        with self._batches(plan) as batches:
+            while self.step < self.steps:
+                stop, late = self._wanted()
+                if stop or late:
+                    self._checkpoint()
+                if stop:
+                    self.progress.say(f"stopped in epoch {self.epoch + 1} after step {self.step}; go on with --resume")
+                    raise KeyboardInterrupt
+                begun = time.monotonic()
+                self._one_step(next(batches))
+                mean = float(np.mean(self.losses))
+                self.progress.step(self.epoch, self.step, mean, time.monotonic() - begun)
         self._judged()
+
+    def _batches(self, plan: Any) -> contextlib.AbstractContextManager[Iterator[Any]]:
+        """The batches of the epoch's steps that are left; without loaders each is drawn when it is asked for."""
+        if not self.request.loaders:
+            left = plan[self.step :]
+            return contextlib.nullcontext(self.task.batch(planned, self.random) for planned in left)
+        seeds = (self.request.seed, self.epoch, self.accelerator.process_index)
+        return Ahead(self.task, plan, self.step, seeds, self.request.loaders)
 
     def _judged(self) -> None:
         """Validate the averaged weights, keep them if they are the best, and write everything down."""

@@ -35,6 +35,7 @@ class TrainRequest:
     models : folder of the models that a task builds on
     epochs, patience, precision, processes : None is what the task's recipe says
     checkpoint_minutes : at most so long is lost where the machine fails
+    loaders : processes that draw batches ahead; 0 draws them in the training's own process
     limit : take only so many cases of each split: a trial, not a model
     settings : fields of the recipe, as text
     command : recorded, so that the run can be repeated
@@ -53,6 +54,7 @@ class TrainRequest:
     processes: Optional[int] = None
     threads: Optional[int] = None
     checkpoint_minutes: float = 10.0
+    loaders: int = 0
     limit: Optional[int] = None
     settings: Mapping[str, str] = field(default_factory=dict)
     command: str = ""

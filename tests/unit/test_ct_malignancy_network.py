@@ -6,6 +6,7 @@ import torch
 
 from shared_models.contract.errors import InvalidInput, ModelUnavailable
 from shared_models.ct_malignancy_network import (
+    FEATURES,
     GRID_MM,
     GRID_PX,
     WINDOWS_HU,
@@ -122,3 +123,14 @@ def test_weights_are_a_state_dict_and_nothing_else_is_read(tmp_path) -> None:
         with pytest.raises(ModelUnavailable):
             restored(tmp_path / name)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("width", list(FEATURES))
+def test_weights_say_how_wide_their_network_is(tmp_path, width) -> None:
+    network = MalignancyNetwork(width=width).eval()
+    saved(network, tmp_path / "network.pt")
+    again = restored(tmp_path / "network.pt")
+    assert again.head.in_features == 2 * FEATURES[width][-1]
+    x = torch.zeros(1, 3, GRID_PX, GRID_PX)
+    with torch.inference_mode():
+        assert (again(x) - network(x)).abs().max() < 5e-3

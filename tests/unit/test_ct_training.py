@@ -107,3 +107,31 @@ def test_weights_say_how_wide_their_network_is(tmp_path) -> None:
         load(tmp_path / "other.pt")
     first = NoduleTask(pool(), pool(), Recipe(width=24)).network().state_dict()["conv_0.conv_0.conv.weight"]
     assert first.shape == (24, 3, 3, 3)
+
+
+def test_a_teacher_answers_part_of_the_truth(tmp_path) -> None:
+    torch.manual_seed(0)
+    states = []
+    for bias in (9.0, -9.0):  # one calls everything a nodule, the other nothing
+        made = network()
+        torch.nn.init.zeros_(made.final_conv.weight)
+        torch.nn.init.constant_(made.final_conv.bias, bias)
+        states.append(tmp_path / f"{bias}.pt")
+        torch.save(made.state_dict(), states[-1])
+    files = tuple(map(str, states))
+    task = NoduleTask(pool(), pool(4), Recipe(batch=3, teachers=files, taught=0.6))
+    batch = task.batch(np.array(48), np.random.default_rng(0))
+    assert batch.hu.shape == (3, 48, 48)
+    seen = torch.zeros(3, 3, 48, 48)
+    told = task._taught(batch, seen).truth
+    assert torch.allclose(told, 0.4 * batch.truth + 0.6 * 0.5, atol=1e-3)
+    alone = NoduleTask(pool(), pool(4), Recipe(teachers=files[:1], taught=1.0))
+    assert torch.allclose(alone._taught(batch, seen).truth, torch.ones(3, 48, 48), atol=1e-3)
+    assert task.settings["teachers"] != alone.settings["teachers"] and len(task.settings["teachers"][0]) == 64
+    plain = NoduleTask(pool(), pool(4), Recipe(batch=3))
+    made = network().eval()
+    rest = (np.random.default_rng(0), torch.device("cpu"))
+    assert plain.loss(made, batch, *rest) != task.loss(made, batch, *rest)
+    request = TrainRequest("ct_nodule", tmp_path, tmp_path / "run", settings={"teachers": str(tmp_path / "none.pt")})
+    with pytest.raises(InvalidInput, match="none.pt"):
+        train_ct.trained(request)

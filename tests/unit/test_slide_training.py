@@ -99,11 +99,12 @@ def test_training_goes_on_from_weights_on_normalised_tiles(tmp_path, monkeypatch
     torch.manual_seed(0)
     torch.save(SlideNetwork().state_dict(), tmp_path / "start.pt")
     settings = {"batch": "3", "rate": "1e-3", "cutmix": "0.5", "balance": "loss", "stain_augmentation": "both",
-                "normalise": "macenko", "start": str(tmp_path / "start.pt")}  # fmt: skip
+                "normalise": "macenko", "start": str(tmp_path / "start.pt"), "rounds": "2"}  # fmt: skip
     train_slide.trained(TrainRequest(
         "he_tiles", tmp_path, tmp_path / "run", epochs=1, device="cpu", threads=1, settings=settings
     ))  # fmt: skip
     result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["history"][-1]["step"] == 2  # rounds of three tiles
     assert result["settings"]["start"] == sha256_of(tmp_path / "start.pt") and 0.2 < result["temperature"] < 5
     assert not np.array_equal(normaliser(result["stain"])(pictures), pictures)
     before = torch.load(tmp_path / "start.pt", weights_only=True)

@@ -164,6 +164,31 @@ def _started(out: Path, minutes: float = 10.0) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def test_loaders_draw_the_same_batches_however_many_they_are_and_after_a_stop(tmp_path) -> None:
+    for loaders in (1, 3):
+        train(Blobs(), asked(tmp_path / str(loaders), loaders=loaders))
+    with pytest.raises(_Stopped):
+        train(_StopsAt(9), asked(tmp_path / "part", loaders=2, checkpoint_minutes=0.0))
+    assert states(tmp_path / "part")["step"] == 3
+    record = train(Blobs(), asked(tmp_path / "part", loaders=1, resume=True))
+    assert all(same(states(tmp_path / "1"), states(tmp_path / other)) for other in ("3", "part"))
+    assert record["settings"]["drawn"].startswith("ahead")
+    # A generator for each step: what the loop draws from one generator differs.
+    train(Blobs(), asked(tmp_path / "plain"))
+    assert not same(states(tmp_path / "1"), states(tmp_path / "plain"))
+    with pytest.raises(InvalidInput, match="drawn"):
+        train(Blobs(epochs=4), asked(tmp_path / "plain", loaders=1, resume=True))
+
+
+def test_a_loader_that_fails_ends_the_training_with_its_reason(tmp_path) -> None:
+    class Torn(Blobs):
+        def batch(self, planned, random):
+            raise ValueError("this sample is torn")
+
+    with pytest.raises(ValueError, match="this sample is torn"):
+        train(Torn(), asked(tmp_path, loaders=1))
+
+
 def test_ctrl_c_keeps_a_checkpoint_and_a_killed_process_leaves_a_whole_one(tmp_path) -> None:
     train(Blobs(), asked(tmp_path / "whole"))
     # A real process: interrupted once, then killed without warning, then left to end.
