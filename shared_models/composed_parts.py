@@ -126,7 +126,7 @@ def radiology_on(
     """radiology_of() of the nodule at a point of a whole CT, on the slice where it is largest."""
     piece = outlined(
         models.network, volume.voxels, volume.spacing_mm, prompt_of(volume, point_lps_mm, "point"), "point",
-        models.device,
+        models.device, refine=models.refine,
     )  # fmt: skip
     pixel = (volume.spacing_mm[1], volume.spacing_mm[0])
     if piece is None:

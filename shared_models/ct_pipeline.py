@@ -33,6 +33,7 @@ from .geometry import index_to_lps
 from .model_bundle import MODELS_ROOT, Bundle
 
 BUNDLE, WEIGHTS = "lung_nodule_segmentation", "models/model.pt"
+REFINE = "models/refine.pt"  # of the same bundle, where its card names it
 AVAILABLE = METHODS
 
 Progress = Callable[[str, float], None]
@@ -45,9 +46,11 @@ class CTModels:
     Attributes
     ----------
     network : of ct_network; malignancy : MalignancyModel; provenance : of both, segmentation first
+    refine : of ct_refine, which corrects outlines on thin slices; None in a bundle without it
     """
 
     def __init__(self, bundle: Bundle, malignancy: MalignancyModel, device: str) -> None:
+        from . import ct_refine
         from .ct_network import load
 
         self.device = device
@@ -55,6 +58,8 @@ class CTModels:
 
         # This layout computes a third faster on a CPU.
         self.network = load(bundle.path(WEIGHTS)).to(device, memory_format=torch.channels_last)
+        held = REFINE in bundle.own["weights"]
+        self.refine: Optional[Any] = ct_refine.load(bundle.path(REFINE)).to(device) if held else None
         self.malignancy = malignancy
         self._folders = {"nodule": bundle.folder, "malignancy": malignancy.bundle.folder}
         self._explained: dict[str, Any] = {}
@@ -161,8 +166,9 @@ def analyse_ct(
     for prompt, kind in asked:
         go_on("segmenting what was pointed at", 0.04)
         piece = outlined(
-            models.network, volume.voxels, volume.spacing_mm, prompt, kind, models.device, cancelled=cancelled
-        )
+            models.network, volume.voxels, volume.spacing_mm, prompt, kind, models.device, cancelled=cancelled,
+            refine=models.refine,
+        )  # fmt: skip
         if piece is None:
             notes.append(f"No nodule was recognised at the {kind} that was given.")
         else:

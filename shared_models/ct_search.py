@@ -15,7 +15,8 @@ from .ct_linking import followed
 from .ct_lungs import lung_box
 from .ct_neighbourhood import THIN_MM, Neighbourhood, Prompt
 from .ct_network import COARSE_SEARCH_MM, SEARCH_MM
-from .ct_nodules import LEAST_MM, MOST_KEPT, Candidate, candidates, piece_at, suspicion, verified
+from .ct_nodules import LEAST_MM, MOST_KEPT, REFINED, Candidate, candidates, piece_at, suspicion, verified
+from .ct_refine import refinable, refined
 from .ct_segmentation import nodule_probability, prompted_probability
 
 PROMPT_TURNS, SEARCH_TURNS = 2, 1  # what a user points at is worth a longer look
@@ -76,6 +77,7 @@ def outlined(
     turns: int = PROMPT_TURNS,
     extent_mm: float = 0.0,
     cancelled: Cancel = lambda: False,
+    refine: Optional[Any] = None,
 ) -> Optional[Candidate]:
     """The nodule that a prompt means, or None where the network recognises none.
 
@@ -86,14 +88,21 @@ def outlined(
     found_by : "search", "point" or "box"
     turns : quarter turns of which the answers are averaged
     extent_mm : how large the lesion is thought to be, 0 if unknown
+    refine : of ct_refine, on ``device``: corrects the answer where slices are thin; None does not
     """
     around, probability = prompted_probability(
         network, hu, spacing_mm, prompt, device, turns=turns, extent_mm=extent_mm, cancelled=cancelled
     )
+    asked, spacing = prompt.within(around.where), spacing_mm[::-1]
     # Of the search's own places one threshold for all, so that their scores can be compared.
-    mask = piece_at(probability, prompt.within(around.where), spacing_mm[::-1], by_size=found_by != "search")
+    mask = piece_at(probability, asked, spacing, by_size=found_by != "search")
     if mask is None:
         return None
+    # Whether there is a nodule is for the 2D network to say: the 3D one saw no place without.
+    if refine is not None and refinable(around):
+        better = refined(refine, hu, around, probability, device, cancelled)
+        again = piece_at(better, asked, spacing, rule=REFINED)
+        mask, probability = (mask, probability) if again is None else (again, better)
     piece = _cut_out(mask, around, float(probability[mask].mean()), found_by)
     # What the search finds is followed once it is kept.
     return piece if found_by == "search" else _extended(network, hu, spacing_mm, piece, device, cancelled)

@@ -20,7 +20,7 @@ from .ct_neighbourhood import THIN_MM, Neighbourhood, Prompt, pixel_mm
 from .ct_network import MULTIPLE, SEARCH_MM, inputs
 
 BATCH = 4  # slices
-_CROPS = 16  # or tiles, at a time
+_CROPS, _CROPS_ON_GPU = 16, 256  # or tiles, at a time
 SIDE = 64
 _STRIDE = 48  # of the tiles
 _APART_MM = 2.0  # the search leaves out slices that lie closer
@@ -214,10 +214,10 @@ def _averaged(network: Any, hu: Any, prompt: Any, device: str, turns: int, cance
     """torch float32 (n, side, side): mean probability of crops over quarter turns and mirror images."""
     import torch
 
-    parts = []
+    parts, at_once = [], _CROPS if device == "cpu" else _CROPS_ON_GPU
     with torch.inference_mode():
-        for start in range(0, len(hu), _CROPS):
-            seen = inputs(hu[start : start + _CROPS].to(device), prompt[start : start + _CROPS].to(device))
+        for start in range(0, len(hu), at_once):
+            seen = inputs(hu[start : start + at_once].to(device), prompt[start : start + at_once].to(device))
             total = torch.zeros_like(seen[:, 0])
             for turn in range(turns):
                 for mirrored in (False, True):

@@ -73,17 +73,20 @@ def pointed_at(hu: Array, spacing_mm: tuple[float, float, float], models: CTMode
 
     Patches are centred on their nodule, and may hold another one that the reader did not mark.
     """
-    return outlined_at(models.network, hu, spacing_mm, np.array([(n - 1) / 2 for n in hu.shape]), models.device)
+    middle = np.array([(n - 1) / 2 for n in hu.shape])
+    return outlined_at(models.network, hu, spacing_mm, middle, models.device, models.refine)
 
 
 def outlined_at(
-    network: Any, hu: Array, spacing_mm: tuple[float, float, float], point: Array, device: str = "cpu"
-) -> Array:
+    network: Any, hu: Array, spacing_mm: tuple[float, float, float], point: Array, device: str = "cpu",
+    refine: Optional[Any] = None,
+) -> Array:  # fmt: skip
     """What is segmented when a user points at ``point``; bool, shape of ``hu``, empty where no nodule is seen.
 
-    ``spacing_mm`` is along (column, row, slice) index, ``hu`` and ``point`` (slices, rows, columns).
+    ``spacing_mm`` is along (column, row, slice) index, ``hu`` and ``point`` (slices, rows, columns); ``refine`` is of
+    ct_refine, or None.
     """
-    piece = outlined(network, hu, spacing_mm, Prompt(point, point), "point", device)
+    piece = outlined(network, hu, spacing_mm, Prompt(point, point), "point", device, refine=refine)
     mask = np.zeros(hu.shape, bool)
     if piece is not None:
         mask[piece.where] = piece.mask

@@ -182,7 +182,8 @@ def cube_curves(models: Any, data: Any, kept: Array, seed: int) -> dict[str, Any
         values = []
         for i in kept:
             hu = shift_ct.shifted(data.hu[i], "slice_thickness", grade, (1.0, 1.0, 1.0), seed)
-            values.append(dice(outlined_at(models.network, hu, (1.0, 1.0, 1.0), middle), data.mask[i]))
+            found = outlined_at(models.network, hu, (1.0, 1.0, 1.0), middle, refine=models.refine)
+            values.append(dice(found, data.mask[i]))
         array = np.array(values)
         return interval(lambda i: float(array[i].mean()), data.patients[kept])
 

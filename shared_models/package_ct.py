@@ -1,11 +1,14 @@
 """Make the segmentation bundle: python -m shared_models.package_ct --data ../shared/data --run out/ct
 
+    --refine out/refine   with the 3D network of thin slices, which train_refine made for these weights
+
 bundled()   the weights with their metadata
 measured()  the figures of one task on the test split
 trained()   what the card says of the training
 card()      what the card says
 
-Without --run the weights stay as they are, and only their figures are measured anew, after a change of the code.
+Without --run the weights stay as they are, and only their figures are measured anew, after a change of the code. New
+weights take the 3D network of the old ones away.
 
 The weights come from train_ct. The test split is measured once, for the card, and for that --models has to hold a
 malignancy bundle too: made by package_malignancy, and again after this one, as it learns from this network's outlines.
@@ -25,11 +28,13 @@ from .code_version import git_commit
 from .ct_network import COARSE_SEARCH_MM, COARSEST_MM, FINEST_MM, SEARCH_MM, WINDOWS_HU
 from .ct_nodules import LEAST_OF_LARGEST, LEAST_VERIFIED, MOST_KEPT, THRESHOLD_3D, THRESHOLD_FLAT
 from .ct_pipeline import BUNDLE as SEGMENTATION
+from .ct_pipeline import REFINE
 from .ct_prompts import SIGMA_ACROSS_MM, SIGMA_PX
 from .evaluate_ct import evaluate_ct_cubes, evaluate_ct_series, evaluate_ct_slices, measure
 from .evidence_cases import Cases
 from .evidence_strata import in_order
 from .model_bundle import MODELS_ROOT, sha256_of
+from .package_ct_refine import refinement, with_refinement, without_refinement
 from .package_ct_tried import TRIED
 from .training_record import configuration
 
@@ -124,6 +129,7 @@ def bundled(run: dict[str, Any], weights: Path, models: Path) -> None:
     """The bundle with ``weights``, but for its card; ``run`` is the record that train_ct wrote."""
     nodules = models / SEGMENTATION
     (nodules / "models").mkdir(parents=True, exist_ok=True)
+    (nodules / REFINE).unlink(missing_ok=True)  # it corrects other weights
     shutil.copyfile(weights, nodules / "models" / "model.pt")
     started = run["started_from"] or {}
     _written(nodules, _metadata(
@@ -193,15 +199,22 @@ def _told_before(card: Path) -> str:
     return text[text.index(_DATA) : text.index(_TEST)].rstrip()
 
 
-def card(told: str, flat: dict[str, Any], cubes: dict[str, Any], series: dict[str, Any]) -> str:
-    """The card, Markdown, from what trained() says and the figures of measured()."""
+def _corrected(corrects: bool) -> str:
+    return ", whose median a 3D network corrects where the user pointed" if corrects else ""
+
+
+def card(
+    told: str, flat: dict[str, Any], cubes: dict[str, Any], series: dict[str, Any], corrects: bool = False
+) -> str:
+    """The card, Markdown, from what trained() says and the figures of measured(); ``corrects``: with a 3D network."""
     return f"""# {SEGMENTATION}: lung nodules on CT
 
 Research use only, not a diagnosis. A 2D U-Net of three channels: lung window, soft-tissue window, and what the user
 pointed at (a bell around a point, a filled box, or nothing: the search of both lungs at {SEARCH_MM} and
 {COARSE_SEARCH_MM} mm per pixel). A prompt is answered in its neighbourhood, on the CT's own pixels, turned and mirrored
-and averaged; where slices are thin, from axial, coronal and sagittal planes. What the search finds is looked at in the
-same way and dropped if the network is not sure of it from near (mean probability under {LEAST_VERIFIED}).
+and averaged; where slices are thin, from axial, coronal and sagittal planes{_corrected(corrects)}.
+What the search finds is looked at in the same way and dropped if the network is not sure of it from near (mean
+probability under {LEAST_VERIFIED}).
 
 {told}
 
@@ -251,6 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, help="folder that train_ct wrote; without it, the weights stay")
+    parser.add_argument("--refine", type=Path, help="folder that `lungxai train ct_refine` wrote for these weights")
     parser.add_argument("--models", type=Path, default=MODELS_ROOT)
     given = parser.parse_args()
     page = given.models / SEGMENTATION / "docs" / "README.md"
@@ -260,12 +274,15 @@ def main() -> None:
         run = json.loads((given.run / "result.json").read_text())
         bundled(run, given.run / "best.pt", given.models)
         told = trained(run)
+    if given.refine is not None:
+        with_refinement(given.refine, given.models)
+        told = f"{without_refinement(told)}\n\n{refinement(given.refine, given.data)}"
     try:
         flat, cubes, series = (measured(task, given.data, given.models) for task in ("slices", "cubes", "series"))
     except FileNotFoundError as fault:
         parser.error(str(fault))
     print(json.dumps({"slices": flat, "cubes": cubes, "series": series}, indent=1))
-    page.write_text(card(told, flat, cubes, series))
+    page.write_text(card(told, flat, cubes, series, (given.models / SEGMENTATION / REFINE).is_file()))
 
 
 if __name__ == "__main__":

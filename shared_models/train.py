@@ -27,6 +27,7 @@ from .training_request import DEVICES, PRECISIONS, TrainRequest
 TASKS = {
     "he_tiles": "train_slide",
     "ct_nodule": "train_ct",
+    "ct_refine": "train_refine",
     "ct_malignancy": "train_malignancy",
     "clinical": "train_clinical",
     "fusion": "fusion_training",

@@ -45,9 +45,9 @@ class _Steps(Dataset[Any]):
 
 def _alone(number: int) -> None:
     torch.set_num_threads(1)
-    # Ctrl-C reaches the whole group: the training stops after its step, and its loaders with it.
+    # Both reach the whole group: the training stops after its step, and then ends its loaders.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _same(item: Any) -> Any:
