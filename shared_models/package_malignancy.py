@@ -86,15 +86,25 @@ def _likeliest(scores: Array, truth: Array) -> list[float]:
     return [*map(float, model.coef_[0]), float(model.intercept_[0])]
 
 
+def agreeing(scores: Array, truth: Array) -> list[float]:
+    """_likeliest() of two models' log odds (n, 2), none of which speaks against the other: its weight is 0 then."""
+    weights = _likeliest(scores, truth)
+    if min(weights[:2]) < 0:
+        kept = int(np.argmax(weights[:2]))
+        own, offset = _likeliest(scores[:, kept : kept + 1], truth)
+        if own < 0:
+            raise ValueError(f"Both models speak against the truth: weights {weights}. Train the network again.")
+        weights = [0.0, 0.0, offset]
+        weights[kept] = own
+    return weights
+
+
 def weighed(network: MalignancyNetwork, own: Mapping[str, Any], val: Rated) -> dict[str, Any]:
     """How both are added: fitted on the nodules of validation as they are outlined at run time."""
     logits = logits_of(network, val.seen["network"])
     scores = np.stack([score_of(own, val.rows["network"]), logits[:, MALIGNANT]], 1)
-    weights = _likeliest(scores, val.malignant)
-    if min(weights[:2]) < 0:
-        raise ValueError(f"One of the models speaks against the other: weights {weights}. Train the network again.")
     return {
-        "weights": weights,
+        "weights": agreeing(scores, val.malignant),
         "least_nodule": float(np.quantile(logits[:, NODULE], _LEAST_NODULE)),
     }
 
@@ -206,6 +216,8 @@ def main() -> None:
     configuration(run, folder)
     (folder / "LICENSE").write_text(_LICENSE)
     test = evaluate_ct_malignancy(given.data, "test", given.models) if given.test else None
+    if test is not None:
+        test.pop("cases", None)
     measures = {"validation": validation, "cross_validation": crossed, "test": test}
     (given.run / "measures.json").write_text(json.dumps({"commit": git_commit(), **measures}, indent=1) + "\n")
     print(json.dumps(measures, indent=1))

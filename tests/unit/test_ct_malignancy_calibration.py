@@ -5,7 +5,7 @@ import pytest
 
 from shared_models.calibration import sigmoid
 from shared_models.ct_malignancy_card import _of_folds
-from shared_models.package_malignancy import across_folds
+from shared_models.package_malignancy import across_folds, agreeing
 from shared_models.statistics import of_two_classes
 
 
@@ -47,3 +47,20 @@ def test_the_card_says_how_well_and_what_chance_shows() -> None:
     bad = of_two_classes(y, sigmoid(scores.sum(1)))
     assert "a sign of miscalibration" in _of_folds({**crossed, "calibration": bad})
     assert "Calibration" not in _of_folds(crossed)
+
+
+def test_a_model_that_speaks_against_the_other_is_left_out() -> None:
+    random = np.random.default_rng(0)
+    truth = np.arange(400) % 2
+    good = 2.0 * (truth - 0.5) + random.normal(0, 1, 400)
+    # The same again with its own noise doubled: the likeliest weights take its noise away, with a negative weight.
+    worse = good + random.normal(0, 0.3, 400) - 0.6 * (truth - 0.5)
+    plain = agreeing(np.stack([good, random.normal(0, 1, 400) + truth], 1), truth)
+    assert min(plain[:2]) > 0
+    a, b, offset = agreeing(np.stack([worse, good], 1), truth)
+    assert a == 0 and b > 0
+    p = 1 / (1 + np.exp(-(b * good + offset)))
+    assert np.mean(p) == pytest.approx(np.mean(truth), abs=1e-3)  # likeliest without the other, so its mean is right
+    assert agreeing(np.stack([good, worse], 1), truth)[:2] == [b, 0.0]
+    with pytest.raises(ValueError, match="Train the network again"):
+        agreeing(np.stack([-good, -good], 1), truth)
