@@ -29,8 +29,11 @@ def metadata(own: Mapping[str, Any]) -> dict[str, Any]:
         "channel_def": {str(i): f"{name}, logit" for i, name in enumerate(OUTPUTS)},
     }  # fmt: skip
     return {
-        "version": "0.2.0",
-        "changelog": {"0.2.0": "a network on the image beside the features", "0.1.0": "first weights"},
+        "version": "0.3.0",
+        "changelog": {
+            "0.3.0": "the network trained longer", "0.2.0": "a network on the image beside the features",
+            "0.1.0": "first weights",
+        },
         "monai_version": "1.6.1", "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": numpy.__version__, "task": "malignancy of a lung nodule as readers rate it",
         "description": f"Logistic regression over {len(NAMES)} measurements and a small residual network, added.",
@@ -118,7 +121,7 @@ Brier score {found["brier"]:.3f}: reliability {reliability:.4f}, resolution {res
 """
 
 
-def card(run: Mapping[str, Any], own: Mapping[str, Any], measures: Mapping[str, Any]) -> str:
+def card(run: Mapping[str, Any], own: Mapping[str, Any], measures: Mapping[str, Any], tried: str = "") -> str:
     """docs/README.md.
 
     Parameters
@@ -126,6 +129,7 @@ def card(run: Mapping[str, Any], own: Mapping[str, Any], measures: Mapping[str, 
     run : result.json of the network's training
     own : the numbers of models/model.json
     measures : "validation", "cross_validation" (or None) and "test" (or None)
+    tried : what else was tried, Markdown
     """
     val = measures["validation"]
     called = val["others_called_malignant"]
@@ -163,6 +167,8 @@ outlined by the segmentation network. Commit {run["commit"][:12]},
 
 {_of_test(measures["test"])}
 {_of_folds(measures["cross_validation"])}
+{tried.strip()}
+
 **Limits.** Ratings are opinions, not histology. Nodules that readers rated near 3 are left out of validation and test:
 figures on all nodules would be lower. Area alone is a strong rule on LIDC, and readers saw the size when they rated.
 The field is 44.8 mm wide and LIDC's nodules reach about 38 mm: a larger tumour fills the field, which the network has

@@ -2,7 +2,8 @@
 
 RUN is what train_malignancy wrote. The logistic regression over the features is fitted here on the training split, both
 models are weighed on the validation split (maximum likelihood, which calibrates them too). Folds that RUN holds are
-measured by the same recipe on the training patients that each left out. With --test the test split is measured, once,
+measured by the same recipe on the training patients that each left out. "docs/tried.md" of the bundle is kept by hand
+and goes into the card. With --test the test split is measured, once,
 for the card; without, the card says that it was not.
 """
 
@@ -221,7 +222,8 @@ def main() -> None:
     measures = {"validation": validation, "cross_validation": crossed, "test": test}
     (given.run / "measures.json").write_text(json.dumps({"commit": git_commit(), **measures}, indent=1) + "\n")
     print(json.dumps(measures, indent=1))
-    (folder / "docs" / "README.md").write_text(card(run, own, measures))
+    tried = folder / "docs" / "tried.md"
+    (folder / "docs" / "README.md").write_text(card(run, own, measures, tried.read_text() if tried.is_file() else ""))
 
 
 if __name__ == "__main__":
