@@ -28,8 +28,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from .attribution_aim import Aim
 from .attribution_method import Maps, Method
-from .attribution_model import Aim, Explained
+from .attribution_model import Explained
 from .attribution_result import Setting
 
 _LINEAR = {2: "bilinear", 3: "trilinear"}
@@ -94,11 +95,8 @@ class GradCam(Method):
 
     def features(self, aim: Aim) -> list[tuple[Tensor, Tensor]]:
         """Features and gradients of the inputs, batch by batch; nothing before the layer is remembered."""
-        size = self._batch(aim, lambda part: layer_gradients(self.model, part))
-        return [
-            layer_gradients(self.model, aim.of(slice(start, start + size)))
-            for start in range(0, len(aim.inputs), size)
-        ]
+        size = self.model.at_once("layer", aim, lambda part: layer_gradients(self.model, part))
+        return [layer_gradients(self.model, aim.of(some)) for some in self.model.pieces(len(aim.inputs), size)]
 
 
 class GradCamPlusPlus(GradCam):
@@ -111,10 +109,11 @@ class GradCamPlusPlus(GradCam):
 
 def layer_gradients(model: Explained, aim: Aim) -> tuple[Tensor, Tensor]:
     """Features of the layer, and the gradient of the scores by them, of one batch."""
+    count = len(aim.inputs)
     with torch.enable_grad():
-        score, (features,) = model.score(aim, captures=True, tail=True)
+        score, (features,) = model.score(model.full(aim), captures=True, tail=True)
         (gradient,) = torch.autograd.grad(score.sum(), features)
-    return features.detach(), gradient
+    return features.detach()[:count], gradient[:count]
 
 
 def joined(parts: list[Maps]) -> Maps:

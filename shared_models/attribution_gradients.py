@@ -15,30 +15,40 @@ noise is relative to the range that images can have, not to that of this image, 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+from .attribution_aim import Aim
 from .attribution_method import Maps, Method
-from .attribution_model import Aim, Explained
+from .attribution_model import Explained
 from .attribution_result import Setting
 from .contract.errors import InvalidInput
 
 
-def scored_gradients(model: Explained, aim: Aim) -> tuple[Tensor, Tensor]:
-    """Gradients as of input_gradients(), and the scores (n,) themselves."""
-    found = model.passed(aim)
+def scored_gradients(model: Explained, aim: Aim, many: bool = False) -> tuple[Tensor, Tensor]:
+    """Gradients as of input_gradients(), and the scores (n,) themselves; ``many`` as Explained.many()."""
+    found = None if many else model.passed(aim)
     if found is not None:
         return opened(model, found.gradient), aim.score(found.logits)
+    count, aim = len(aim.inputs), model.full(aim)
     inputs = aim.inputs.detach().clone().requires_grad_(True)
     with torch.enable_grad():
         score, _ = model.score(aim.at(inputs))
         gradient = torch.autograd.grad(score.sum(), inputs)[0].float()
-    return opened(model, gradient), score.detach().float()
+    return opened(model, gradient)[:count], score.detach().float()[:count]
 
 
-def input_gradients(model: Explained, aim: Aim) -> Tensor:
+def batches(model: Explained, aim: Aim, count: int) -> list[slice]:
+    """``count`` gradients like those of ``aim``, in batches."""
+    size = model.at_once("gradients", aim, lambda part: scored_gradients(model, part), count)
+    return model.pieces(count, size)
+
+
+def input_gradients(model: Explained, aim: Aim, many: bool = False) -> Tensor:
     """float32 (n, channels, *space): the gradient of each input's score, of one batch; 0 in fixed channels."""
-    return scored_gradients(model, aim)[0]
+    return scored_gradients(model, aim, many)[0]
 
 
 def opened(model: Explained, gradient: Tensor) -> Tensor:
@@ -48,9 +58,9 @@ def opened(model: Explained, gradient: Tensor) -> Tensor:
     return gradient
 
 
-def engine(model: Explained, aim: Aim, captures: bool = False) -> tuple[tuple[str, Setting]]:
+def engine(model: Explained, aim: Aim, captures: bool = False, many: bool = False) -> tuple[tuple[str, Setting]]:
     """For the record: what computed the gradients."""
-    return (("engine", model.engine(aim, captures)),)
+    return (("engine", "torch" if many else model.engine(aim, captures)),)
 
 
 def largest(gradient: Tensor) -> Tensor:
@@ -68,12 +78,10 @@ class Saliency(Method):
         return {"unit": "logit per unit of the image", "channels": "largest |gradient|"}
 
     def _maps(self, aim: Aim) -> Maps:
-        size = self._batch(aim, lambda part: input_gradients(self.model, part))
-        parts = [
-            largest(input_gradients(self.model, aim.of(slice(start, start + size))))
-            for start in range(0, len(aim.inputs), size)
-        ]
-        return Maps(torch.cat(parts), said=engine(self.model, aim))
+        count = len(aim.inputs)
+        many = self.model.many(count)
+        parts = [largest(input_gradients(self.model, aim.of(some), many)) for some in batches(self.model, aim, count)]
+        return Maps(torch.cat(parts), said=engine(self.model, aim, many=many))
 
 
 class SmoothGrad(Method):
@@ -105,19 +113,27 @@ class SmoothGrad(Method):
 
     def noises(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """float32 (samples, *shape): what is added to an input; 0 in fixed channels."""
-        made = torch.Generator().manual_seed(self.seed)  # on the CPU, so that a GPU draws the same
-        drawn = torch.randn((self.samples, *shape), generator=made) * (self.noise * (self.model.high - self.model.low))
-        return opened(self.model, drawn).to(device)
+        drawn = _drawn(self.seed, (self.samples, *shape), device)
+        return opened(self.model, drawn * (self.noise * (self.model.high - self.model.low)))
 
     def _maps(self, aim: Aim) -> Maps:
         noises = self.noises(tuple(aim.inputs.shape[1:]), aim.inputs.device)
-        total = torch.zeros_like(aim.inputs)
-        size = self._batch(aim, lambda part: input_gradients(self.model, part))
         count = len(aim.inputs) * self.samples
-        for start in range(0, count, size):
-            index = torch.arange(start, min(start + size, count))
+        many = self.model.many(count)
+        total = torch.zeros_like(aim.inputs, memory_format=torch.contiguous_format)
+        for some in batches(self.model, aim, count):
+            index = torch.arange(some.start, some.stop, device=noises.device)
             rows, samples = index // self.samples, index % self.samples
             part = aim.of(rows)
-            gradients = input_gradients(self.model, part.at(part.inputs + noises[samples]))
-            total.index_add_(0, rows.to(total.device), gradients)
-        return Maps(largest(total / self.samples), said=engine(self.model, aim))
+            gradients = input_gradients(self.model, part.at(part.inputs + noises[samples]), many)
+            # Each input's sum as a product, which a GPU adds up in the same order each time.
+            first, last = some.start // self.samples, (some.stop - 1) // self.samples + 1
+            own = (rows == torch.arange(first, last, device=rows.device)[:, None]).to(gradients)
+            total[first:last] += (own @ gradients.flatten(1)).reshape(-1, *total.shape[1:])
+        return Maps(largest(total / self.samples), said=engine(self.model, aim, many=many))
+
+
+@lru_cache(maxsize=4)
+def _drawn(seed: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Normal noise, drawn on the CPU, so that a GPU has the same, and kept: it takes a GPU longer than a map."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)

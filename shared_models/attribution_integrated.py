@@ -20,18 +20,23 @@ with the score itself as the measure of error.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from .attribution_aim import Aim
 from .attribution_baseline import Baseline, baseline, said
-from .attribution_gradients import engine, scored_gradients
+from .attribution_gradients import batches, engine, scored_gradients
 from .attribution_method import Maps, Method
-from .attribution_model import Aim, Explained
+from .attribution_model import Explained
 from .attribution_result import Setting
 from .contract.errors import InvalidInput
 from .contract.values import Array
 
+# Bytes of gradients that are held at once.
+_HELD_CPU, _HELD_GPU = 1 << 28, 1 << 31
 # Below this share of the scores the image and its baseline count as equal: the rest is rounding.
 _ROUNDING = 1e-5
 
@@ -49,6 +54,7 @@ class IntegratedGradients(Method):
     """
 
     name, signed = "integrated_gradients", True
+    mixes = False  # what the pieces miss is a small difference of scores, which bfloat16 loses
 
     def __init__(
         self, model: Explained, *, baseline: Baseline = "black", steps: int = 16, most_steps: int = 512,
@@ -70,53 +76,104 @@ class IntegratedGradients(Method):
     def _maps(self, aim: Aim) -> Maps:
         start = baseline(self.model, aim.inputs, self.baseline)
         away = aim.inputs - start
-        count = len(away)
+        count, together = len(away), self._together(away)
         result, error = torch.zeros_like(away), np.zeros(count)
         fine, used = np.ones(count, bool), np.zeros(count, np.int64)
-        for row in range(count):  # one at a time: the gradients of all its points are held
-            way = _Way(self, aim.of([row]), start[row], away[row])
-            while not way.fine(self.tolerance) and way.steps < self.most_steps:
-                way.halve(way.worst(self.tolerance)[: self.most_steps - way.steps])
-            result[row] = way.mean_gradient() * away[row]
-            missed = abs(float(result[row].sum(dtype=torch.float64)) - way.difference)
-            error[row] = 0.0 if missed <= way.floor else missed / max(abs(way.difference), way.floor)
-            fine[row], used[row] = way.fine(self.tolerance), way.steps
-        note: tuple[tuple[str, Setting], ...] = (("steps", int(used.max())), *engine(self.model, aim))
+        for first in range(0, count, together):
+            ways = self._ways(aim, start, away, range(first, min(first + together, count)))
+            for row, way in ways.items():
+                result[row] = way.mean_gradient() * away[row]
+                missed = abs(float(result[row].sum(dtype=torch.float64)) - way.difference)
+                error[row] = 0.0 if missed <= way.floor else missed / max(abs(way.difference), way.floor)
+                fine[row], used[row] = way.fine(self.tolerance), way.steps
+        how = engine(self.model, aim, many=self._many(aim))
+        note: tuple[tuple[str, Setting], ...] = (("steps", int(used.max())), *how)
         if not fine.all():
             note += (("completeness", f"not reached in {int((~fine).sum())} of {len(fine)} maps"),)
         return Maps(result.sum(dim=1), None, error, fine, note)
 
-    def gradients(self, aim: Aim) -> tuple[Tensor, Array]:
-        """(n, channels, *space) and float64 (n,): gradients and scores, in batches."""
-        size = self._batch(aim, lambda part: scored_gradients(self.model, part))
-        found = [scored_gradients(self.model, aim.of(slice(i, i + size))) for i in range(0, len(aim.inputs), size)]
-        scores: Array = torch.cat([score for _, score in found]).double().cpu().numpy()
-        return torch.cat([gradient for gradient, _ in found]), scores
+    def _many(self, aim: Aim) -> bool:
+        """As Explained.many(), of the points that the ways begin with."""
+        return self.model.many(len(aim.inputs) * (self.steps + 1))
+
+    def _together(self, away: Tensor) -> int:
+        """Images whose ways are followed together: the gradients of all their points are held."""
+        held = _HELD_CPU if away.device.type == "cpu" else _HELD_GPU
+        return max(1, held // (away[0].numel() * away.element_size() * (self.most_steps + 1)))
+
+    def _ways(self, aim: Aim, start: Tensor, away: Tensor, rows: Sequence[int]) -> dict[int, _Way]:
+        """The ways of these images, cut as finely as it takes; what one round asks of all is computed together."""
+        ways = {row: _Way() for row in rows}
+        asked = {row: np.arange(self.steps + 1) / self.steps for row in rows}
+        while asked:
+            counts = [len(at) for at in asked.values()]
+            points = np.repeat(list(asked), counts), np.concatenate(list(asked.values()))
+            gradients, scores, slopes = self._asked(aim, start, away, *points)
+            ends = np.cumsum(counts)
+            for (row, at), end in zip(asked.items(), ends):
+                own = slice(end - len(at), end)
+                ways[row].add(at, gradients[own], scores[own], slopes[own])
+            asked = {
+                row: way.middles(way.worst(self.tolerance)[: self.most_steps - way.steps])
+                for row, way in ways.items() if not way.fine(self.tolerance) and way.steps < self.most_steps
+            }  # fmt: skip
+        return ways
+
+    def _asked(self, aim: Aim, start: Tensor, away: Tensor, rows: Array, at: Array) -> tuple[Tensor, Array, Array]:
+        """Of points ``at`` (points,) of the ways of ``rows`` (points,), in batches.
+
+        Returns
+        -------
+        gradients (points, channels, *space), scores and slopes, both float64 (points,)
+        """
+        which = torch.tensor(rows, device=away.device)
+        shares = torch.tensor(at, dtype=away.dtype, device=away.device).reshape(-1, *[1] * (away.ndim - 1))
+        gradients, told = [], []
+        for part in batches(self.model, aim, len(which)):
+            some = which[part]
+            points = start[some] + shares[part] * away[some]
+            gradient, score = scored_gradients(self.model, aim.of(some).at(points), self._many(aim))
+            gradients.append(gradient)
+            told.append(torch.stack([score.double(), (gradient * away[some]).flatten(1).sum(1, dtype=torch.float64)]))
+        scores, slopes = torch.cat(told, dim=1).cpu().numpy()
+        return torch.cat(gradients), scores, slopes
 
 
 class _Way:
     """One image's way from its baseline, cut into pieces.
 
-    ``at`` (points,) from 0 to 1; there ``gradients``, ``scores``, and ``slopes``: how fast the score rises on the way.
+    ``at`` (points,) from 0 to 1; there ``scores``, and ``slopes``: how fast the score rises on the way. Gradients are
+    held as they came, in the order of ``came``.
     """
 
-    def __init__(self, method: IntegratedGradients, one: Aim, start: Tensor, away: Tensor) -> None:
-        self._method, self._one, self._start, self._away = method, one, start, away
-        self.at = np.arange(method.steps + 1) / method.steps
-        self.gradients, self.scores, self.slopes = self._asked(self.at)
-        self.difference = float(self.scores[-1] - self.scores[0])
-        self.floor = _ROUNDING * (1 + abs(float(self.scores[-1])))
+    def __init__(self) -> None:
+        self.at, self.scores, self.slopes = np.empty(0), np.empty(0), np.empty(0)
+        self.came = np.empty(0, np.int64)
+        self._gradients: list[Tensor] = []
+
+    def add(self, at: Array, gradients: Tensor, scores: Array, slopes: Array) -> None:
+        """What was found at these points; the first of them are the ends of the way."""
+        came = np.arange(len(self.came), len(self.came) + len(at))
+        order = np.argsort(np.concatenate([self.at, at]), kind="stable")
+        self.at, self.scores, self.slopes, self.came = (
+            np.concatenate(both)[order]
+            for both in ((self.at, at), (self.scores, scores), (self.slopes, slopes), (self.came, came))
+        )
+        self._gradients.append(gradients)
 
     @property
     def steps(self) -> int:
         return len(self.at) - 1
 
-    def _asked(self, at: Array) -> tuple[list[Tensor], Array, Array]:
-        shares = torch.tensor(at, dtype=self._start.dtype, device=self._start.device)
-        points = self._start + shares.reshape(-1, *[1] * self._start.ndim) * self._away
-        gradients, scores = self._method.gradients(self._one.of([0] * len(at)).at(points))
-        slopes = torch.stack([(one * self._away).sum(dtype=torch.float64) for one in gradients])
-        return list(gradients), scores, slopes.cpu().numpy()
+    @property
+    def difference(self) -> float:
+        """f(image) - f(baseline)."""
+        return float(self.scores[-1] - self.scores[0])
+
+    @property
+    def floor(self) -> float:
+        """What counts as rounding."""
+        return _ROUNDING * (1 + abs(float(self.scores[-1])))
 
     def missed(self) -> Array:
         """(pieces,): how far each piece's trapezoid misses the score's difference between its ends."""
@@ -134,21 +191,15 @@ class _Way:
         enough = left <= max(tolerance * abs(self.difference), self.floor) / 2
         return order[: int(np.argmax(enough)) + 1 if enough.any() else len(order)]
 
-    def halve(self, pieces: Array) -> None:
-        new = (self.at[pieces] + self.at[pieces + 1]) / 2
-        gradients, scores, slopes = self._asked(new)
-        order = np.argsort(np.concatenate([self.at, new]), kind="stable")
-        together = self.gradients + gradients
-        self.gradients = [together[k] for k in order]
-        self.at = np.concatenate([self.at, new])[order]
-        self.scores = np.concatenate([self.scores, scores])[order]
-        self.slopes = np.concatenate([self.slopes, slopes])[order]
+    def middles(self, pieces: Array) -> Array:
+        """Where these pieces are halved."""
+        found: Array = (self.at[pieces] + self.at[pieces + 1]) / 2
+        return found
 
     def mean_gradient(self) -> Tensor:
         """The trapezoid rule's mean along the way, (channels, *space)."""
         lengths = np.diff(self.at)
-        weights = np.concatenate([[0.0], lengths]) / 2 + np.concatenate([lengths, [0.0]]) / 2
-        total = torch.zeros_like(self._away)
-        for weight, gradient in zip(weights, self.gradients):
-            total += float(weight) * gradient
-        return total
+        weights = np.empty(len(self.at))
+        weights[self.came] = np.concatenate([[0.0], lengths]) / 2 + np.concatenate([lengths, [0.0]]) / 2
+        held = torch.cat(self._gradients) if len(self._gradients) > 1 else self._gradients[0]
+        return torch.tensordot(torch.tensor(weights, dtype=held.dtype, device=held.device), held, 1)

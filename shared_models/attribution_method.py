@@ -1,14 +1,11 @@
 """What the six methods share: attribute() over any number of inputs, in batches and in the precision that fit.
 
-Method         ``attribute(inputs, target)``; a method fills in _maps()
-tuned_batch()  the batch that computes fastest, by doubling
+Method   ``attribute(inputs, target)``; a method fills in _maps()
 """
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Callable, ClassVar, Optional
 
@@ -16,14 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .attribution_model import BATCH_CPU, Aim, Explained, Target
+from .attribution_aim import Aim
+from .attribution_batch import SIZES, seconds_of
+from .attribution_model import Explained, Target
+from .attribution_network import ieee
 from .attribution_result import Attribution, Setting, rank_correlation
 from .contract.errors import InvalidInput, OutOfMemory
 from .contract.values import Array
 
 PRECISIONS = ("fp32", "mixed", "auto")
 SAME = 0.99  # rank correlation with fp32 from which on a map counts as the same
-_MOST, _GAIN = 512, 1.05
+_COMPARED = 4  # inputs of the first call whose maps must all be the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,17 +42,20 @@ class Method(ABC):
 
     Parameters
     ----------
-    precision : "fp32"; "mixed" computes in bfloat16 where the map of the first input has a rank correlation of 0.99
-        or more with its map in fp32, and else in fp32; "auto" is "mixed" on a GPU and "fp32" on a CPU
+    precision : "fp32", with all its digits on a GPU too (no TF32); "mixed" computes in bfloat16 where the maps of the
+        first inputs have a rank correlation of 0.99 or more with their maps in fp32, and else in fp32; "auto" is
+        "mixed" on a GPU, for 8 inputs or more and where that is faster too, and "fp32" on a CPU
 
     Attributes
     ----------
     name : as in contract METHODS
     signed : whether negative values are evidence against
+    mixes : whether it may be computed in bfloat16 at all
     """
 
     name: ClassVar[str]
     signed: ClassVar[bool]
+    mixes: ClassVar[bool] = True
 
     def __init__(self, model: Explained, *, precision: str = "auto") -> None:
         if precision not in PRECISIONS:
@@ -110,63 +113,43 @@ class Method(ABC):
         )  # fmt: skip
 
     def _precise(self, aim: Aim) -> tuple[Maps, str]:
-        asked = self.precision
-        if asked == "fp32" or (asked == "auto" and self.model.device.type == "cpu"):
-            return self._maps(aim), "fp32"
-        key = (self.name, "precision", aim.inputs.shape[1:], tuple(self.settings.items()))
-        if key not in self.model.tuned:
-            one = aim.of([0])
-            exact = _array(self._maps(one).values)
-            with self._mixed():
-                rough = _array(self._maps(one).values)
-            self.model.tuned[key] = bool(np.isfinite(rough).all()) and rank_correlation(exact, rough) >= SAME
-        mixed = self.model.tuned[key]
-        with self._mixed() if mixed else nullcontext():
+        mixed = self._may_mix(aim) and self._mixes(aim)
+        with self._mixed() if mixed else ieee():
             return self._maps(aim), "bf16" if mixed else "fp32"
+
+    def _may_mix(self, aim: Aim) -> bool:
+        if self.precision == "auto":  # a GPU computes few inputs as fast in whatever precision
+            return self.mixes and self.model.device.type != "cpu" and len(aim.inputs) >= SIZES[0]
+        return self.mixes and self.precision == "mixed"
+
+    def _mixes(self, aim: Aim) -> bool:
+        """Whether maps in bfloat16 are the same and, unless it was asked for, faster; found at the first call."""
+        key = (self.name, "precision", self.precision, aim.inputs.shape[1:], tuple(self.settings.items()))
+        if key not in self.model.tuned:
+            some = aim.of(slice(0, _COMPARED))
+            with ieee():
+                exact = _array(self._maps(some).values)
+            with self._mixed():
+                rough = _array(self._maps(some).values)
+            same = bool(np.isfinite(rough).all()) and all(rank_correlation(a, b) >= SAME for a, b in zip(exact, rough))
+            self.model.tuned[key] = same and (self.precision == "mixed" or self._faster(aim))
+        return bool(self.model.tuned[key])
+
+    def _faster(self, aim: Aim) -> bool:
+        """Whether bfloat16 is, each once everything is ready."""
+        used = []
+        for precision in (ieee, self._mixed):
+            with precision():
+                self._maps(aim)
+                used.append(seconds_of(lambda: self._maps(aim), self.model.device))
+        return used[1] < used[0]
 
     def _mixed(self) -> Any:
         return torch.autocast(self.model.device.type, torch.bfloat16)
 
     def _batch(self, aim: Aim, run: Callable[[Aim], object]) -> int:
-        """Inputs at once: what the model says, 4 on a CPU, or on a GPU what is fastest for ``run`` on this shape."""
-        if self.model.batch is not None:
-            return self.model.batch
-        if self.model.device.type == "cpu":
-            return BATCH_CPU
-        key = (self.name, "batch", aim.inputs.shape[1:], torch.is_autocast_enabled())
-        if key not in self.model.tuned:
-
-            def seconds(size: int) -> float:
-                repeated = aim.of(torch.zeros(size, dtype=torch.int64))
-                begun = time.perf_counter()
-                run(repeated)
-                torch.cuda.synchronize()
-                return time.perf_counter() - begun
-
-            self.model.tuned[key] = tuned_batch(seconds)
-        return int(self.model.tuned[key])
-
-
-def tuned_batch(seconds: Callable[[int], float], first: int = 8, most: int = _MOST) -> int:
-    """The batch that computes fastest: doubled until an input takes hardly less time, or the memory does not suffice.
-
-    Parameters
-    ----------
-    seconds : how long a batch of this size takes; it may raise torch.OutOfMemoryError
-    """
-    best, size, least = 1, first, float("inf")
-    while size <= most:
-        try:
-            seconds(size)  # the first pass of a size allocates and chooses kernels
-            each = seconds(size) / size
-        except torch.OutOfMemoryError:
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            break
-        if each * _GAIN > least:
-            break
-        best, least, size = size, each, size * 2
-    return best
+        """Inputs at once; see Explained.at_once()."""
+        return self.model.at_once(self.name, aim, run)
 
 
 def _array(values: Tensor) -> Array:

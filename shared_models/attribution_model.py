@@ -1,7 +1,6 @@
 """What an attribution method explains: a network, the names of its outputs, and which of them is asked about.
 
 Explained   a network with what the methods must know of it
-Aim         inputs, and the score of each that is explained: a logit, or the difference of two
 
 The networks are explained on a copy that computes the same faster (attribution_network.py); the network itself is never
 changed. Weights that change later are not seen: make a new Explained.
@@ -11,60 +10,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional, Union
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
-from .attribution_network import captured, quick
+from .attribution_aim import Aim
+from .attribution_batch import SIZES, batch_cpu, even_pieces, filled, pieces, seconds_of, tuned_batch
+from .attribution_network import captured, ieee, quick
 from .attribution_onnx_gradient import Passed, compiled, compiled_logits
 from .contract.errors import InvalidInput
 from .contract.values import Array
 
 Target = Union[None, int, str, Sequence[Union[int, str]]]
 Forward = Callable[[nn.Module, Tensor, Optional[Tensor]], Tensor]
+_MANY = 4  # inputs that torch takes as fast as ONNX Runtime where norms are of groups
 _COMPILED = 6  # sessions that are kept, of as many shapes of inputs
-BATCH_CPU = 4  # measured on two cores: 4 tiles of 224 x 224 take 50 ms each, 8 take 58, one takes 61
-
-
-@dataclass(frozen=True, eq=False)
-class Aim:
-    """What is explained.
-
-    Parameters
-    ----------
-    inputs : float (n, channels, *space)
-    targets : int64 (n,), output that is explained, of each input
-    contrast : int64 (n,), output whose logit is subtracted; None explains the logit alone
-    given : (n, ...), whatever the network's forward needs beside the input
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    contrast: Optional[Tensor] = None
-    given: Optional[Tensor] = None
-
-    def of(self, rows: Any) -> Aim:
-        """The same of some of the inputs; ``rows`` may name one more than once."""
-        contrast, given = (None if part is None else part[rows] for part in (self.contrast, self.given))
-        return Aim(self.inputs[rows], self.targets[rows], contrast, given)
-
-    def at(self, inputs: Tensor) -> Aim:
-        """The same question about other inputs, one for one."""
-        return replace(self, inputs=inputs)
-
-    def score(self, logits: Tensor) -> Tensor:
-        """(n,) of logits (n, outputs)."""
-        score = logits.gather(1, self.targets[:, None])[:, 0]
-        return score if self.contrast is None else score - logits.gather(1, self.contrast[:, None])[:, 0]
-
-    def seed(self, outputs: int) -> Tensor:
-        """float32 (n, outputs): the gradient of each score by its logits."""
-        seed = one_hot(self.targets, outputs)
-        return (seed if self.contrast is None else seed - one_hot(self.contrast, outputs)).float()
 
 
 class Explained:
@@ -81,9 +43,9 @@ class Explained:
     forward : (network, inputs, given) -> logits, where that is not network(inputs)
     scores : the same logits without gradients by a faster way, float32 numpy (n, channels, *space) -> (n, outputs);
         what Occlusion uses
-    batch : inputs that are computed at once; None: 4 on a CPU, on a GPU found by doubling
+    batch : inputs that are computed at once; None: on a CPU by their size, on a GPU what is measured to be fastest
     fast : explain on a copy that computes the same faster
-    engine : of gradients: "auto" is ONNX Runtime, on a CPU and for networks that it can run backwards, and else torch;
+    engine : "auto" is ONNX Runtime, on a CPU and for networks that it can run backwards, and else torch; see many().
         "torch" is torch
 
     Raises
@@ -108,6 +70,7 @@ class Explained:
         self.scores, self.device, self.fast, self.batch = scores, torch.device(device), fast, batch
         self._forward: Forward = forward or (lambda net, inputs, given: net(inputs))
         self._quick: Optional[nn.Module] = None
+        self._grouped = any(isinstance(module, nn.GroupNorm) for module in network.modules())
         self._onnx = engine == "auto" and fast and self.device.type == "cpu"
         self._compiled: OrderedDict[Any, Any] = OrderedDict()  # None where torch has to; the last used at the end
         self.tuned: dict[Any, Any] = {}  # what was measured once: batch sizes and precision, by method and shape
@@ -135,8 +98,9 @@ class Explained:
         found = found.detach().to(self.device, torch.float32)
         if not bool(found.isfinite().all()):
             raise InvalidInput("The image holds values that are not finite.", "Export the image again.")
-        shaped = torch.channels_last if found.ndim == 4 else torch.channels_last_3d
-        return found.contiguous(memory_format=shaped) if self.fast else found
+        if not self.fast or self.device.type != "cpu":
+            return found
+        return found.contiguous(memory_format=torch.channels_last if found.ndim == 4 else torch.channels_last_3d)
 
     def index(self, name: Union[int, str]) -> int:
         """The output of this name or index.
@@ -216,6 +180,15 @@ class Explained:
         made = self._compile(aim, captures)
         return None if made is None else made(aim.inputs, aim.seed(len(self.outputs)), aim.given)
 
+    def many(self, count: int) -> bool:
+        """Whether so many inputs are torch's though ONNX Runtime might be asked.
+
+        It takes one input at a time and torch a batch, whose convolutions are as fast as it gets. Where norms are of
+        groups, which ONNX Runtime composes of many operators, torch is ahead: 8 gradients of the nodule network, of
+        64 x 64, take 104 to 110 ms on one core with ONNX Runtime, and 85 to 92 with torch.
+        """
+        return self._grouped and count >= _MANY
+
     def engine(self, aim: Aim, captures: bool = False) -> str:
         """What computes gradients of inputs like these."""
         return "torch" if self._compile(aim, captures) is None else "ONNX Runtime"
@@ -241,22 +214,66 @@ class Explained:
             self._compiled.move_to_end(key)
         return self._compiled[key]
 
+    def at_once(self, what: str, aim: Aim, run: Callable[[Aim], object], count: Optional[int] = None) -> int:
+        """Inputs at once: what the model says, batch_cpu() on a CPU, or of SIZES what a GPU is fastest with.
+
+        Parameters
+        ----------
+        what : is computed; each size is measured once for each
+        aim : inputs of the shape; the first is repeated to measure with
+        run : computes a batch
+        count : inputs that there are in all; None: as many as ``aim`` has
+        """
+        if self.batch is not None:
+            return self.batch
+        if self.device.type == "cpu":
+            return batch_cpu(aim.inputs.shape[2:])
+        needed = len(aim.inputs) if count is None else count
+        sizes = [size for size, smaller in zip(SIZES, (0, *SIZES)) if 2 * smaller < needed]
+        if len(sizes) < 2:
+            return SIZES[0]
+        key = (what, "seconds", aim.inputs.shape[1:], torch.is_autocast_enabled(self.device.type))
+        known: dict[int, float] = self.tuned.setdefault(key, {})
+
+        def seconds(size: int) -> float:
+            if size not in known:
+                repeated = aim.of(torch.zeros(size, dtype=torch.int64, device=self.device))
+                run(repeated)  # the first pass of a size allocates and chooses kernels
+                known[size] = min(seconds_of(lambda: run(repeated), self.device) for _ in range(2))
+            return known[size]
+
+        return tuned_batch(seconds, sizes)
+
+    def pieces(self, count: int, size: int) -> list[slice]:
+        """``count`` inputs in batches of no more than ``size``."""
+        return list((even_pieces if self.device.type == "cpu" or self.batch is not None else pieces)(count, size))
+
+    def full(self, aim: Aim) -> Aim:
+        """On a GPU the batch brought to one of SIZES, its last input repeated; what is computed of that is cut off."""
+        missing = filled(len(aim.inputs)) - len(aim.inputs)
+        if self.device.type == "cpu" or self.batch is not None or missing <= 0:
+            return aim
+        return aim.of(torch.arange(len(aim.inputs) + missing, device=self.device).clamp(max=len(aim.inputs) - 1))
+
     def logits(self, inputs: Any, given: Optional[Tensor] = None) -> Tensor:
         """float32 (n, outputs), without gradients, in batches."""
         found = self.tensor(inputs)
         whole = Aim(found, torch.zeros(len(found), dtype=torch.int64, device=self.device), None, given)
-        network, size, answers = self.computing(whole), self.batch or BATCH_CPU, []
-        with torch.no_grad():
-            for start in range(0, len(found), size):
-                part = whole.of(slice(start, start + size))
-                answers.append(self._forward(network, part.inputs, part.given).float())
-        return torch.cat(answers)
+        network = self.computing(whole)
+
+        def answered(part: Aim) -> Tensor:
+            many = self.full(part)
+            return self._forward(network, many.inputs, many.given).float()[: len(part.inputs)]
+
+        with torch.no_grad(), ieee():
+            size = self.at_once("logits", whole, answered)
+            return torch.cat([answered(whole.of(part)) for part in self.pieces(len(found), size)])
 
     def scored(self, aim: Aim) -> Tensor:
         """float32 (n,) of the scores that are explained, without gradients, by the fastest way there is."""
         if self.scores is None:
             one = aim.of([0])
-            made = self._kept(aim, "logits", lambda: compiled_logits(
+            made = None if self._grouped else self._kept(aim, "logits", lambda: compiled_logits(
                 self.network, self.layer, one.inputs, one.given, self._forward
             ))  # fmt: skip
             return aim.score(self.logits(aim.inputs, aim.given) if made is None else made(aim.inputs, aim.given))

@@ -1,8 +1,10 @@
 """A network's copy that computes the same faster, for methods that ask it many times.
 
-quick()      the copy: normalisation and padding folded into the convolutions, ReLUs in place, pixels kept together
+quick()      the copy: normalisation folded into the convolutions, ReLUs in place; on a CPU padding folded too, pixels
+             kept together, for which a GPU's kernels of single precision are slower, and faster group norms
 folded()     the copy with normalisation folded alone, and nothing in place: what can be traced
 captured()   what a layer gave in one forward pass
+ieee()       single precision with all its digits
 
 BatchNorm in evaluation is a scale and a shift of each channel, so the convolution before it can do it. What may be
 folded is not read from the network's code but seen while it answers once; then the copy's answer and its gradient are
@@ -51,6 +53,55 @@ class Pointwise(nn.Module):
         return product.view(n, rows, columns, -1).permute(0, 3, 1, 2)
 
 
+class GroupNorm(nn.Module):
+    """Group normalisation of pixels that lie together in memory, whose gradient takes fewer passes than torch's.
+
+    On a CPU torch's took a seventh of the whole gradient of the nodule network. The weights take no gradient.
+    """
+
+    def __init__(self, of: nn.GroupNorm) -> None:
+        super().__init__()
+        self.groups, self.eps = of.num_groups, of.eps
+        self.register_buffer("weight", of.weight.detach().clone())
+        self.register_buffer("bias", of.bias.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not torch.is_autocast_enabled("cpu"):
+            normed: Tensor = _Grouped.apply(x, self.weight, self.bias, self.groups, self.eps)
+            return normed
+        return functional.group_norm(x, self.groups, self.weight, self.bias, self.eps)
+
+
+class _Grouped(torch.autograd.Function):
+    """y = weight r (x - mean) + bias, with the mean and 1 / r, the deviation, of each group of channels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+        n, channels, rows, columns = x.shape
+        y, mean, r = torch.native_group_norm(x, weight, bias, n, channels, rows * columns, groups, eps)
+        ctx.save_for_backward(x, weight, mean, r)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Optional[Tensor], ...]:
+        """With dy the gradient by y: dx = weight r dy + b x - b mean - r M(weight dy), where M is the mean of a group
+        and b = r^3 (mean M(weight dy) - M(weight dy x)).
+        """
+        x, weight, mean, r = ctx.saved_tensors
+        n, channels, rows, columns = x.shape
+        groups = mean.shape[1]
+        dy, flat = (part.permute(0, 2, 3, 1).reshape(n, rows * columns, channels) for part in (gradients[0], x))
+
+        def meaned(of: Tensor) -> Tensor:
+            return (of.sum(1) * weight).view(n, groups, -1).sum(2) / (rows * columns * channels // groups)
+
+        by, by_x = meaned(dy), meaned(dy * flat)
+        b = (by * mean - by_x) * r**3
+        r, b, shift = (part.repeat_interleave(channels // groups, 1)[:, None] for part in (r, b, -b * mean - r * by))
+        found = torch.addcmul(shift, dy, r * weight).addcmul_(flat, b)
+        return found.view(n, rows, columns, channels).permute(0, 3, 1, 2), None, None, None, None
+
+
 @contextmanager
 def captured(network: nn.Module, layer: str, tail: bool) -> Iterator[list[Tensor]]:
     """Collects the layer's output (n, channels, *cells) in the passes made inside; see Explained.score."""
@@ -67,6 +118,24 @@ def captured(network: nn.Module, layer: str, tail: bool) -> Iterator[list[Tensor
         yield seen
     finally:
         handle.remove()
+
+
+@contextmanager
+def ieee() -> Iterator[None]:
+    """A GPU's convolutions and products with all digits of single precision.
+
+    By default it may compute convolutions in TF32, which has three decimals: on H&E tiles that alone changed maps to a
+    rank correlation of 0.976 to 0.988.
+    """
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    if not any(before):
+        yield
+        return
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def quick(network: nn.Module, layer: str, example: Tensor, answer: Answer, fast: bool = True) -> nn.Module:
@@ -89,8 +158,9 @@ def quick(network: nn.Module, layer: str, example: Tensor, answer: Answer, fast:
         return plain
     try:
         changed = _frozen(_changed(copy.deepcopy(network), layer, example, answer))
-        if _alike(plain, changed, layer, example, answer):
-            return changed
+        with ieee():
+            if _alike(plain, changed, layer, example, answer):
+                return changed
     except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError):
         pass  # a network that does something unforeseen is explained as it is
     return plain
@@ -136,12 +206,13 @@ def _changed(
     made = {id(gave): name for name, _, gave in calls if isinstance(_at(network, name), _CONVOLUTIONS)}
     padded = {id(gave): name for name, _, gave in calls if type(_at(network, name)) is nn.ZeroPad2d}
     normed = {id(gave): made.get(id(given)) for name, given, gave in calls if isinstance(_at(network, name), _NORMS)}
+    together = not norms_alone and example.device.type == "cpu"  # pixels lie together in memory
     watched = {id(gave) for name, _, gave in calls if name == layer}
     for name, given, _ in calls:
         module = _at(network, name)
         before, pad = made.get(id(given)), padded.get(id(given))
         once = count[name] == 1
-        padding = pad and once and count[pad] == 1 and not norms_alone
+        padding = pad and once and count[pad] == 1 and together
         if isinstance(module, nn.Conv2d) and padding and id(given) not in watched:
             joined = _padding_too(_at(network, pad), module)
             if joined is not None:
@@ -153,18 +224,20 @@ def _changed(
             _replaced(network, name, nn.Identity())
         if isinstance(module, _RELUS) and not norms_alone and once and id(given) not in watched:
             into = made.get(id(given)) or normed.get(id(given))
-            if into and _pointwise(_at(network, into)) and into != layer and example.ndim == 4:
+            if into and together and _pointwise(_at(network, into)) and into != layer and example.ndim == 4:
                 highest = 6.0 if isinstance(module, nn.ReLU6) else float("inf")
                 _replaced(network, into, Pointwise(_at(network, into), highest))
                 _replaced(network, name, nn.Identity())
             elif into:
                 module.inplace = True
-    if norms_alone:
-        return network
+    if not together:
+        return network if norms_alone else network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if example.ndim == 4:
         for name, module in list(network.named_modules()):
             if _pointwise(module) and name != layer:
                 _replaced(network, name, Pointwise(module))  # type: ignore[arg-type]
+            elif isinstance(module, nn.GroupNorm) and module.affine and name != layer:
+                _replaced(network, name, GroupNorm(module))
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 

@@ -27,14 +27,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .attribution_aim import Aim
 from .attribution_baseline import Baseline, baseline, said
 from .attribution_method import Maps, Method
-from .attribution_model import Aim, Explained
+from .attribution_model import Explained
 from .attribution_result import Setting, rank_correlation
 from .contract.errors import InputTooLarge, InvalidInput
 from .contract.values import Array
 
-_AT_ONCE, _NEIGHBOURS, _MOST_WINDOWS = 32, 24, 100_000
+_AT_ONCE, _AT_ONCE_GPU = 64, 256  # windows that are written at once
+_NEIGHBOURS, _MOST_WINDOWS = 24, 100_000
 Size = Union[int, Sequence[int], None]
 
 
@@ -144,13 +146,12 @@ class Occlusion(Method):
 
     def _covered(self, one: Aim, cover: Tensor, corners: Array, window: tuple[int, ...]) -> Iterator[Aim]:
         """Batches of the image, each time with one window covered."""
-        for start in range(0, len(corners), _AT_ONCE):
-            some = corners[start : start + _AT_ONCE]
+        at_once = _AT_ONCE if one.inputs.device.type == "cpu" else _AT_ONCE_GPU
+        for start in range(0, len(corners), at_once):
+            some = corners[start : start + at_once]
             part = one.of(torch.zeros(len(some), dtype=torch.int64, device=one.inputs.device))
-            for image, corner in zip(part.inputs, some):
-                where = (slice(None), *(slice(int(c), int(c) + w) for c, w in zip(corner, window)))
-                image[where] = cover[where]
-            yield part
+            inside = _inside(some, window, part.inputs)
+            yield part.at(torch.where(inside, cover, part.inputs))
 
     def _falls(self, falls, corners, counts, space, window):  # type: ignore[no-untyped-def]
         """float64 (windows,), and how many of them were evaluated."""
@@ -187,6 +188,18 @@ def _interpolated(values: Array, known: Array, counts: Sequence[int]) -> Array:
         kernel, degree = "cubic", 1
     filled[~known] = RBFInterpolator(at[known], values[known], neighbors=few, kernel=kernel, degree=degree)(at[~known])
     return filled
+
+
+def _inside(corners: Array, window: tuple[int, ...], inputs: Tensor) -> Tensor:
+    """bool (windows, 1, *space): the places that each window covers of inputs (n, channels, *space)."""
+    space, device = inputs.shape[2:], inputs.device
+    inside = torch.ones((len(corners), 1, *[1] * len(space)), dtype=torch.bool, device=device)
+    for axis, side in enumerate(space):
+        begins = torch.from_numpy(corners[:, axis]).to(device)[:, None]
+        at = torch.arange(side, device=device)
+        within = (at >= begins) & (at < begins + window[axis])
+        inside = inside & within.reshape(len(corners), 1, *(side if k == axis else 1 for k in range(len(space))))
+    return inside
 
 
 def _spread(values: Array, corners: Array, space: tuple[int, ...], window: tuple[int, ...]) -> Array:

@@ -1,6 +1,6 @@
 """Each fast way beside the plain one, turn by turn in one run, so that the machine's load falls on both alike.
 
-    python -m tests.bench [NAME ...]      all of them unless named
+    python -m tests.bench [NAME ...] [OPTION ...]      all of them unless named; options are those of attribution
 
 codec     a CT on the wire: blosc2 and byte-shuffle + zlib, against base64 in JSON
 tiles     EfficientNet-Lite0: ONNX Runtime against eager torch
@@ -17,11 +17,13 @@ import json
 import statistics
 import sys
 import time
+from itertools import takewhile
 from typing import Callable
 
 import numpy as np
 
 ROUNDS = 5
+OPTIONS: list[str] = []
 
 
 def side_by_side(title: str, ways: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> None:
@@ -135,10 +137,21 @@ def nodules() -> None:
     side_by_side("nodules: 16 slices of 256 x 256", ways, 3)
 
 
-if __name__ == "__main__":
-    from .attribution import all as attribution
-    from .slides import slides
+def slides() -> None:
+    from .slides import slides as whole
 
-    every = {way.__name__: way for way in (codec, tiles, geojson, nodules, slides)} | {"attribution": attribution}
-    for name in sys.argv[1:] or every:
+    whole()
+
+
+def attribution() -> None:
+    from .attribution import all as each
+
+    each(OPTIONS)
+
+
+if __name__ == "__main__":
+    named = list(takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
+    OPTIONS = sys.argv[1 + len(named) :]
+    every = {way.__name__: way for way in (codec, tiles, geojson, nodules, slides, attribution)}
+    for name in named or every:
         every[name]()

@@ -1,196 +1,106 @@
 """Each attribution method of ours beside the plain way, turn by turn on the same model, with their rank correlation.
 
-python -m tests.bench.attribution [rounds]
+python -m tests.bench attribution [--only tile nodule malignancy coarse] [--device cuda] [--quick] [--out FILE.json]
 
 Plain is captum as in its tutorials, one image at a time; for the CAMs a class of hooks, as published CAM packages are
 written (pytorch-grad-cam itself imports torchvision, which has no CPU build beside this torch). Both sides have the
 same number of steps, samples and windows, but for one row: Integrated Gradients as it comes, with as many steps as its
 completeness error asks for, beside the 200 steps of captum's tutorial "TorchVision_Interpret". Tiles are real where
-../shared/data is, and noise else; nodules are the synthetic thorax's. Milliseconds are by the wall clock with as many
-threads as torch takes by itself, the least of several rounds in which both take turns; what is made ready once is made
-before. Beside other work the clock tells little: it says how busy the machine was.
+--data (../shared/data) holds them, and noise else; nodules are the synthetic thorax's. Milliseconds are by the wall
+clock with as many threads as torch takes by itself, the least of several rounds in which both take turns; what is made
+ready once is made before. Beside other work the clock tells little: it says how busy the machine was.
 
-coarse_to_fine() compares Occlusion from coarse to fine with the dense map; not in all(), for it takes minutes a tile.
+On a GPU both sides are on it, the clock is read when it has nothing left to do, and there are more tiles and all slices
+of the nodule: ours takes them together. Both compute in single precision with all its digits, no TF32, unless the row
+says bf16 of ours. captum is given the noise ready on the GPU, as ours has it.
+
+coarse_to_fine() compares Occlusion from coarse to fine with the dense map; not by default, for it takes minutes a tile.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import sys
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
+from .attribution_ways import Ways, ways_of
+
 DATA = Path(__file__).parents[3] / "shared" / "data"
-TILES, SLICES, STEPS, SAMPLES, WINDOW, STRIDE = 4, 4, 16, 8, 64, 32
-TUTORIAL_STEPS = 200
-Ways = dict[str, tuple[Callable[[], Any], Callable[[], Any]]]
+PARTS = ("tile", "nodule", "malignancy")
 
 
-class HookCam:
-    """Grad-CAM and Grad-CAM++ by hooks: features on the way forward, gradients of all weights on the way back."""
+@dataclass
+class Run:
+    """What is measured, on what, and the rows that were found."""
 
-    def __init__(self, network: Any, layer: Any, score: Callable[[Any], Any]) -> None:
-        self.network, self.score, self.seen, self.back = network, score, None, None
-        self.handles = [
-            layer.register_forward_hook(lambda m, i, o: setattr(self, "seen", o)),
-            layer.register_full_backward_hook(lambda m, i, o: setattr(self, "back", o[0])),
-        ]
-
-    def __call__(self, x: Any, plus_plus: bool) -> Any:
-        self.network.zero_grad()
-        self.score(x).sum().backward()
-        a, g = self.seen.detach(), self.back
-        if plus_plus:
-            # As ours, features below 0 (LeakyReLU, in the nodule network) do not count, or the sum could be 0.
-            below = 2 * g**2 + a.clamp_min(0).sum((2, 3), keepdim=True) * g**3
-            weights = (g**2 / (below + 1e-9) * g.clamp_min(0)).sum((2, 3), keepdim=True)
-        else:
-            weights = g.mean((2, 3), keepdim=True)
-        return (weights * a).sum(1).clamp_min(0)
-
-    def close(self) -> None:
-        for handle in self.handles:
-            handle.remove()
+    device: str = "cpu"
+    rounds: int = 3
+    tiles: int = 4
+    slices: int = 4
+    data: Path = DATA
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
 
-def tile_pixels() -> tuple[Any, str]:
-    """float32 (TILES, 3, 224, 224), and what they are."""
+def tile_pixels(data: Path, count: int) -> tuple[Any, str]:
+    """float32 (count, 3, 224, 224), and what they are."""
     from shared_models.slide_data import read_tiles
 
-    held = read_tiles(DATA, "val")
+    held = read_tiles(data, "val")
     if held is None:
-        return np.random.default_rng(0).integers(0, 256, (TILES, 3, 224, 224)).astype(np.float32), "noise"
-    order = np.random.default_rng(0).permutation(len(held.pixels))[:TILES]
+        return np.random.default_rng(0).integers(0, 256, (count, 3, 224, 224)).astype(np.float32), "noise"
+    order = np.random.default_rng(0).permutation(len(held.pixels))[:count]
     return held.pixels[order].transpose(0, 3, 1, 2).astype(np.float32), "real H&E tiles"
 
 
-def beside(what: str, ways: Ways, count: int, rounds: int) -> None:
+def beside(run: Run, what: str, ways: Ways, count: int, more: int = 1) -> None:
     """Prints a row for each: milliseconds an item of ours and the plain way, and the rank correlation of their maps."""
-    from shared_models.attribution_result import rank_correlation
-
-    for name, pair in ways.items():
-        maps = [np.asarray(way()) for way in pair]
-        same = [rank_correlation(a, b) for a, b in zip(*maps)]
-        used: list[list[float]] = [[], []]
-        for _ in range(rounds):
-            for k, way in enumerate(pair):
-                begun = time.perf_counter()
-                way()
-                used[k].append(time.perf_counter() - begun)
-        ours, plain = (1000 * min(part) / count for part in used)
-        print(f"{what:14s} {name:38s} {ours:9.1f} {plain:9.1f} {plain / ours:6.2f}x   {min(same):.5f}", flush=True)
-
-
-def ways_of(
-    model: Any, network: Any, score: Callable[[Any, int], Any], layer: Any, x: Any, target: Any, given: Any,
-    start: float, prompt: int = 0, window: int = WINDOW, stride: int = STRIDE,
-) -> Ways:  # fmt: skip
-    """The pairs for one model; ``score`` is of (inputs, item) -> (n,); the last ``prompt`` channels are no image."""
-    import captum.attr as captum
     import torch
 
-    from shared_models.attribution import GradCam, GradCamPlusPlus, IntegratedGradients, Occlusion, Saliency, SmoothGrad
+    from shared_models.attribution_batch import seconds_of
+    from shared_models.attribution_result import rank_correlation
 
-    image = x.shape[1] - prompt
-    smooth = SmoothGrad(model, samples=SAMPLES)
-    base = torch.full_like(x, start)
-    if prompt:
-        base[:, image:] = x[:, image:]
-
-    def each(of: Callable[[Any, int], Any]) -> Callable[[], Any]:
-        return lambda: np.concatenate([of(x[i : i + 1].clone(), i).detach().numpy() for i in range(len(x))])
-
-    def reduced(g: Any) -> Any:
-        return g[:, :image].abs().amax(1)
-
-    def forward(i: int) -> Callable[[Any], Any]:
-        return lambda inputs: score(inputs, i)
-
-    def noisy(x1: Any, i: int) -> Any:
-        """captum's NoiseTunnel, made to draw our noise, so that the maps can be compared."""
-        drawn, torch.normal = torch.normal, lambda mean, std: smooth.noises(tuple(x1.shape[1:]), x1.device)
-        try:
-            tunnel = captum.NoiseTunnel(captum.Saliency(forward(i)))
-            return reduced(tunnel.attribute(x1, nt_samples=SAMPLES, stdevs=0.1, abs=False))
-        finally:
-            torch.normal = drawn
-
-    def integrated(x1: Any, i: int) -> Any:
-        method = captum.IntegratedGradients(forward(i))
-        found = method.attribute(x1, base[i : i + 1], n_steps=STEPS + 1, method="riemann_trapezoid")
-        return found[:, :image].sum(1)
-
-    def as_in_the_tutorial(x1: Any, i: int) -> Any:
-        method = captum.IntegratedGradients(forward(i))
-        # All 200 tiles at once, captum's default, are more than 24 GB.
-        found = method.attribute(x1, base[i : i + 1], n_steps=TUTORIAL_STEPS, internal_batch_size=8)
-        return found[:, :image].sum(1)
-
-    def occluded(x1: Any, i: int) -> Any:
-        asked = x1[:, image:]
-
-        def of_image(part: Any) -> Any:
-            return score(torch.cat([part, asked.expand(len(part), -1, -1, -1)], 1), i)
-
-        with torch.no_grad():
-            found = captum.Occlusion(of_image).attribute(
-                x1[:, :image], (image, window, window), (image, stride, stride), baselines=start
-            )
-        return found[:, 0]
-
-    def cam(plus_plus: bool) -> Callable[[], Any]:
-        def of(x1: Any, i: int) -> Any:
-            hooked = HookCam(network, layer, forward(i))
-            try:
-                return hooked(x1, plus_plus)
-            finally:
-                hooked.close()
-
-        return each(of)
-
-    def ours(method: Any, cells: bool = False) -> Callable[[], Any]:
-        def run() -> Any:
-            found = method.attribute(x, target, given=given)
-            return found.cells if cells else found.values
-
-        return run
-
-    fixed = IntegratedGradients(model, baseline=start, steps=STEPS, most_steps=STEPS)
-    as_it_comes = IntegratedGradients(model, baseline=start, most_steps=TUTORIAL_STEPS)
-    layered = each(lambda x1, i: captum.LayerGradCam(forward(i), layer).attribute(x1, relu_attributions=True)[:, 0])
-    covered = Occlusion(model, window=window, stride=stride, baseline=start)
-    return {
-        "Saliency": (ours(Saliency(model)), each(lambda x1, i: reduced(captum.Saliency(forward(i)).attribute(x1)))),
-        f"SmoothGrad, {SAMPLES} samples": (ours(smooth), each(noisy)),
-        f"Integrated Gradients, {STEPS} steps": (ours(fixed), each(integrated)),
-        f"the same, its own, against {TUTORIAL_STEPS}": (ours(as_it_comes), each(as_in_the_tutorial)),
-        f"Occlusion, window {window}, stride {stride}": (ours(covered), each(occluded)),
-        "Grad-CAM, against captum": (ours(GradCam(model), True), layered),
-        "Grad-CAM, against hooks": (ours(GradCam(model), True), cam(False)),
-        "Grad-CAM++, against hooks": (ours(GradCamPlusPlus(model), True), cam(True)),
-    }
+    device = torch.device(run.device)
+    for name, pair in ways.items():
+        maps = [np.asarray(way()) for way in pair]
+        same = min(rank_correlation(a, b) for a, b in zip(*maps))
+        used: list[list[float]] = [[], []]
+        for _ in range(more * run.rounds):
+            for k, way in enumerate(pair):
+                used[k].append(seconds_of(way, device))
+        ours, plain = (1000 * min(part) / count for part in used)
+        how = getattr(pair[0], "how", {})
+        said = " ".join(str(how[key]) for key in ("engine", "precision", "steps") if key in how)
+        print(f"{what:12s} {name:38s} {ours:9.2f} {plain:9.2f} {plain / ours:6.2f}x   {same:.5f}   {said}", flush=True)
+        run.rows.append({
+            "of": what, "method": name, "ours_ms": ours, "plain_ms": plain, "times": plain / ours,
+            "rank_correlation": same, "items": count, "how": dict(how),
+        })  # fmt: skip
 
 
-def tiles(rounds: int) -> None:
+def tiles(run: Run) -> None:
     import torch
 
     from shared_models.attribution import attribute_all
     from shared_models.slide_attribution import explained
     from shared_models.slide_pipeline import SlideModel
 
-    pixels, what = tile_pixels()
-    slide = SlideModel.load()
-    network, x = slide._torch(), torch.from_numpy(pixels)
-    model = explained(network, slide.classes, slide.logits)
+    pixels, what = tile_pixels(run.data, run.tiles)
+    slide = SlideModel.load(device=run.device)
+    network, x = slide._torch(), torch.from_numpy(pixels).to(run.device)
+    model = explained(network, slide.classes, slide.logits if run.device == "cpu" else None)
     best = slide.logits(pixels.astype(np.uint8).transpose(0, 2, 3, 1)).argmax(1)
     ways = ways_of(
         model, network, lambda inputs, i: network(inputs)[:, int(best[i])], network.features, x, list(best), None, 255.0
     )
-    print(f"tile: {TILES} {what}; ms a tile")
-    beside("tile", ways, TILES, rounds)
+    print(f"tile: {len(x)} {what}; ms a tile")
+    beside(run, "tile", ways, len(x))
     three = ("saliency", "gradcam", "gradcam_pp")
     plain = [ways[name][1] for name in ("Saliency", "Grad-CAM, against captum", "Grad-CAM++, against hooks")]
     together: Ways = {
@@ -198,55 +108,87 @@ def tiles(rounds: int) -> None:
             lambda: attribute_all(model, x, list(best), three)["saliency"].values, lambda: [way() for way in plain][0],
         )
     }  # fmt: skip
-    beside("tile", together, TILES, rounds)
+    beside(run, "tile", together, len(x))
+    _batches(model)
 
 
-def nodule(rounds: int) -> None:
-    """The nodule network on the largest slices of the synthetic thorax's first nodule, and the malignancy one."""
+def nodule(run: Run) -> None:
+    """The nodule network on the largest slices of a nodule."""
     from shared_models import ct_attribution
-    from shared_models.ct_malignancy_network import inputs as malignancy_inputs
-    from shared_models.ct_neighbourhood import Prompt
     from shared_models.ct_network import inputs
     from shared_models.ct_pipeline import CTModels
-    from shared_models.ct_segmentation import neighbourhood
-    from shared_models.phantom import thorax
 
-    drawn, network = thorax(), CTModels.load().network
-    own = drawn.truth.labels == 1
-    corners = [np.array([f(axis) for axis in np.nonzero(own)], float) for f in (np.min, np.max)]
-    around = neighbourhood(own.shape, drawn.volume.spacing_mm, Prompt(*corners))
-    held = np.flatnonzero(own.any((1, 2)))
-    held = held[np.argsort(-own[held].sum((1, 2)), kind="stable")[:SLICES]]
-    region = around.planes(own[held])[:, None]
-    x = inputs(*around.axial(drawn.volume.voxels, held))
+    drawn, own, held, around = _synthetic(run.slices)
+    network = CTModels.load(device=run.device).network
+    region = around.planes(own[held])[:, None].to(run.device)
+    x = inputs(*around.axial(drawn.volume.voxels, held)).to(run.device)
+    model = ct_attribution.nodule_model(network, run.device)
     ways = ways_of(
-        ct_attribution.nodule_model(network), network,
-        lambda inputs, i: (network(inputs) * region[i : i + 1]).sum((1, 2, 3)), network.upcat_2, x, "nodule", region,
-        -1.0, prompt=1, window=16, stride=8,
+        model, network, lambda inputs, i: (network(inputs) * region[i : i + 1]).sum((1, 2, 3)), network.upcat_2, x,
+        "nodule", region, -1.0, prompt=1, window=16, stride=8,
     )  # fmt: skip
-    print(f"nodule: {len(x)} slices of a synthetic one, the nodule network, target nodule; ms a slice")
-    beside("nodule", ways, len(x), rounds)
-    judge = CTModels.load().malignancy.network
-    k = int(held[np.argmax(own[held].sum((1, 2)))])
-    seen, _ = malignancy_inputs(drawn.volume.voxels[k], own[k], (around.spacing[1], around.spacing[2]))
+    side = " x ".join(map(str, x.shape[2:]))
+    print(f"nodule: {len(x)} slices of a synthetic one, {side}, the nodule network, target nodule; ms a slice")
+    beside(run, "nodule", ways, len(x))
+    _batches(model)
+
+
+def malignancy(run: Run) -> None:
+    """The malignancy network on the largest slice of a nodule."""
+    from shared_models import ct_attribution
+    from shared_models.ct_malignancy_network import inputs
+    from shared_models.ct_pipeline import CTModels
+
+    drawn, own, held, around = _synthetic(1)
+    judge = CTModels.load(device=run.device).malignancy.network.to(run.device)
+    k = int(held[0])
+    seen, _ = inputs(drawn.volume.voxels[k], own[k], (around.spacing[1], around.spacing[2]))
     ways = ways_of(
-        ct_attribution.malignancy_model(judge), judge, lambda inputs, i: judge(inputs)[:, 0], judge.features, seen,
-        "malignant", None, -1.0, prompt=1, window=16, stride=8,
+        ct_attribution.malignancy_model(judge, run.device), judge, lambda inputs, i: judge(inputs)[:, 0],
+        judge.features, seen.to(run.device), "malignant", None, -1.0, prompt=1, window=16, stride=8,
     )  # fmt: skip
     print("malignancy: the malignancy network on one slice of it; ms a nodule")
-    beside("malignancy", ways, 1, 3 * rounds)
+    beside(run, "malignancy", ways, 1, more=3)
 
 
-def coarse_to_fine(count: int = 2) -> None:
+def _synthetic(slices: int) -> tuple[Any, Any, Any, Any]:
+    """The synthetic thorax, its first nodule, that one's largest slices, and its neighbourhood."""
+    from shared_models.ct_neighbourhood import Prompt
+    from shared_models.ct_segmentation import neighbourhood
+
+    drawn = _thorax()
+    own = drawn.truth.labels == 1
+    held = np.flatnonzero(own.any((1, 2)))
+    held = held[np.argsort(-own[held].sum((1, 2)), kind="stable")[:slices]]
+    corners = [np.array([f(axis) for axis in np.nonzero(own)], float) for f in (np.min, np.max)]
+    return drawn, own, held, neighbourhood(own.shape, drawn.volume.spacing_mm, Prompt(*corners))
+
+
+@lru_cache(maxsize=1)
+def _thorax() -> Any:
+    from shared_models.phantom import thorax
+
+    return thorax()
+
+
+def _batches(model: Any) -> None:
+    """What was measured on a GPU: milliseconds an input, by the batch."""
+    for key, seconds in model.tuned.items():
+        if key[1] == "seconds":
+            each = ", ".join(f"{1000 * used / size:.2f} ms in {size}" for size, used in seconds.items())
+            print(f"  {key[0]}{' in bf16' if key[-1] else ''}: {each}", flush=True)
+
+
+def coarse_to_fine(run: Run) -> None:
     """Occlusion from coarse to fine against the dense map, windows of 32 pixels every 4."""
     from shared_models.attribution import Occlusion, rank_correlation
     from shared_models.slide_attribution import explained
     from shared_models.slide_pipeline import SlideModel
 
-    pixels, what = tile_pixels()
+    pixels, what = tile_pixels(run.data, 2)
     slide = SlideModel.load()
     model = explained(slide._torch(), slide.classes, slide.logits)
-    for tile in pixels[:count]:
+    for tile in pixels:
         dense, quick = (
             Occlusion(model, window=32, stride=4, baseline="white", coarse_to_fine=way).attribute(tile[None])
             for way in (False, True)
@@ -256,19 +198,50 @@ def coarse_to_fine(count: int = 2) -> None:
         print(f"  {what}: {used}, rank correlation {same:.4f}", flush=True)
 
 
-def all(rounds: int = 3) -> None:
+def machine(device: str) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    import platform
+
+    import captum
     import torch
 
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    threads = torch.get_num_threads()
-    print(f"attribution: wall clock, {threads} threads, least of {rounds} rounds; load before {load:.1f}")
-    print(f"{'of':14s} {'method':38s} {'ours':>9s} {'plain':>9s} {'times':>7s}   rank correlation (least)")
-    tiles(rounds)
-    nodule(rounds)
+    said: dict[str, Any] = {
+        "device": torch.cuda.get_device_name(device) if device != "cpu" else "CPU", "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "captum": captum.__version__, "python": platform.python_version(),
+    }  # fmt: skip
+    if device != "cpu":
+        said["cuda"] = torch.version.cuda
+    elif hasattr(os, "getloadavg"):
+        said["load"] = round(os.getloadavg()[0], 1)
+    return said
 
 
-if __name__ == "__main__":
-    if sys.argv[1:] == ["coarse"]:
-        coarse_to_fine()
-    else:
-        all(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+def all(options: Sequence[str] = ()) -> None:
+    import warnings
+
+    from shared_models.attribution_network import ieee
+
+    ask = argparse.ArgumentParser("tests.bench attribution", description=(__doc__ or "").partition("\n")[0])
+    ask.add_argument("--only", nargs="+", choices=(*PARTS, "coarse"), default=PARTS, help="(all but coarse)")
+    ask.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    ask.add_argument("--rounds", type=int, help="(3, or 1 if --quick)")
+    ask.add_argument("--tiles", type=int, help="(4, on a GPU 16, or 8 if --quick)")
+    ask.add_argument("--quick", action="store_true", help="fewer rounds and tiles")
+    ask.add_argument("--data", type=Path, default=DATA, help="holds lc25000_lung_224 (../shared/data)")
+    ask.add_argument("--out", type=Path, help="write the rows here too, as JSON")
+    given = ask.parse_args(options)
+    warnings.filterwarnings("ignore", module="captum")
+    quick, gpu = given.quick, given.device != "cpu"
+    count = given.tiles or (4 if not gpu else 8 if quick else 16)
+    run = Run(given.device, given.rounds or (1 if quick else 3), count, 64 if gpu else 4, given.data)
+    said = machine(run.device)
+    print(f"attribution: {', '.join(f'{key} {value}' for key, value in said.items())}; least of {run.rounds} rounds")
+    print(f"{'of':12s} {'method':38s} {'ours':>9s} {'plain':>9s} {'times':>7s}   rank correlation (least)")
+    parts = {"nodule": nodule, "malignancy": malignancy, "tile": tiles, "coarse": coarse_to_fine}
+    for name in (name for name in parts if name in given.only):
+        with ieee():
+            parts[name](run)
+        if given.out:
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+            told = {"machine": said, "rounds": run.rounds, "rows": run.rows}
+            given.out.write_text(json.dumps(told, indent=1) + "\n")

@@ -12,8 +12,6 @@ from torch import nn
 
 from shared_models.attribution import METHODS, Explained, attribute_all, method, rank_correlation
 from shared_models.attribution_baseline import BASELINES, baseline
-from shared_models.attribution_method import tuned_batch
-from shared_models.attribution_network import Pointwise
 from shared_models.contract.errors import InvalidInput, OutOfMemory
 
 NAMES = ("a", "b", "c")
@@ -175,58 +173,6 @@ def test_passes_are_shared() -> None:
     Counting.passes = 0
     attribute_all(model, images(), 0, ("saliency", "gradcam", "gradcam_pp"))
     assert Counting.passes == 1
-
-
-# --- what makes it fast must not change it
-
-
-@pytest.mark.parametrize("dimensions", [2, 3])
-def test_the_copy_is_folded_and_answers_the_same(dimensions) -> None:
-    network, x = convolutional(dimensions), images(dimensions)
-    before = copy.deepcopy(network.state_dict())
-    model = model_of(network)
-    np.testing.assert_allclose(model.logits(x), network(x).detach(), rtol=1e-4, atol=1e-5)
-    assert isinstance(model._quick.norm, nn.Identity) and model._quick.relu.inplace
-    assert isinstance(model._quick.second, Pointwise) == (dimensions == 2)
-    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
-    assert all(p.requires_grad for p in network.parameters())
-
-
-def test_what_cannot_be_folded_is_left_as_it_is() -> None:
-    class Twice(nn.Module):
-        """Its convolution's output is used beside the normalisation, and again after the ReLU."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.norm, self.features = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU()
-            self.norm.running_var.fill_(4.0)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y = self.first(x)
-            return (self.features(self.norm(y)) + y).mean((2, 3))
-
-    network, x = Twice().eval(), images()
-    model = model_of(network)
-    np.testing.assert_allclose(model.logits(x), network(x).detach(), rtol=1e-4, atol=1e-6)
-    assert isinstance(model._quick.norm, nn.BatchNorm2d)
-
-
-def test_a_batch_is_doubled_until_it_does_not_pay_or_does_not_fit() -> None:
-    asked = []
-
-    def seconds(size: int) -> float:
-        asked.append(size)
-        if size > 64:
-            raise torch.OutOfMemoryError("no")
-        return 1.0 + 0.001 * size
-
-    assert tuned_batch(seconds) == 64 and max(asked) == 128
-    assert tuned_batch(lambda size: float(size)) == 8
-
-    def never(size: int) -> float:
-        raise torch.OutOfMemoryError("no")
-
-    assert tuned_batch(never) == 1
 
 
 def test_too_little_memory_is_said() -> None:
