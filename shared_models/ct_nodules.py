@@ -38,7 +38,7 @@ FAINT = (0.25, 0.1)
 # it holds this share of the largest slice's area. Chosen on 59 cubes of training and validation patients.
 LEAST_OF_LARGEST = 0.3
 # The same two where the 3D network corrected the probability; chosen on training cubes that its folds held out.
-THRESHOLD_REFINED, LEAST_OF_LARGEST_REFINED = 0.5, 0.3
+THRESHOLD_REFINED, LEAST_OF_LARGEST_REFINED = 0.55, 0.1
 MEANT_MM = 5.0
 _LEAST_MM2 = 6.0
 LEAST_MM, MOST_MM = 4.0, 120.0

@@ -1,10 +1,11 @@
 """The 3D network of thin slices: it corrects what the 2D network answered in three directions.
 
 network(width)   a new network, whose correction is 0
-load(path)       the trained network, as wide as its weights
+load(*paths)     the trained networks
+joined()         several of them in one file
 Field            SIDE voxels of 1 mm a side around a prompt, and the way back to the CT's own voxels
 inputs()         what the network sees of a field: two HU windows, the prompt, the logit of the 2D network
-correction()     the network's answer, averaged over mirror images
+correction()     the networks' mean answer over mirror images
 refinable()      whether a neighbourhood's answer is corrected at all
 refined()        the corrected probability of a neighbourhood
 
@@ -53,24 +54,38 @@ def network(width: int = 16, dropout: float = 0.0) -> Any:
     return made
 
 
-def load(path: Path) -> Any:
-    """The trained network, in evaluation mode.
+def load(*paths: Path) -> Any:
+    """The trained networks of one file or several, each as wide as its weights: a torch ModuleList, in evaluation mode.
+
+    A file holds one network, or those that joined() put together.
 
     Raises
     ------
-    ModelUnavailable : the file does not hold this network's weights.
+    ModelUnavailable : a file does not hold this network's weights.
     """
     import pickle
 
     import torch
 
+    members = torch.nn.ModuleList()
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        model = network(len(weights[_FIRST]))
-        model.load_state_dict(weights)
+        for path in paths:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+            for part in weights["members"] if "members" in weights else [weights]:
+                model = network(len(part[_FIRST]))
+                model.load_state_dict(part)
+                members.append(model)
+        members[0]  # of an empty file
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError) as fault:
         raise ModelUnavailable("The 3D network of thin slices cannot be read.", "Install the models again.") from fault
-    return model.eval()
+    return members.eval()
+
+
+def joined(members: Any, path: Path) -> None:
+    """Write the networks of load() into one file, in half precision."""
+    import torch
+
+    torch.save({"members": [{n: t.half() for n, t in one.state_dict().items()} for one in members]}, path)
 
 
 def logit_of(probability: Any) -> Any:
@@ -199,22 +214,26 @@ class Field:
         return sampled(values, along, edge=False)[0]
 
 
-def correction(model: Any, seen: Any, device: str = "cpu", cancelled: Cancel = lambda: False) -> Any:
-    """torch float32 (n, SIDE, SIDE, SIDE) on the CPU: the mean correction over VIEWS of fields of inputs()."""
+def correction(members: Any, seen: Any, device: str = "cpu", cancelled: Cancel = lambda: False) -> Any:
+    """torch float32 (n, SIDE, SIDE, SIDE) on the CPU: the mean correction of fields of inputs().
+
+    One network sees all of VIEWS; of several each sees one in turn, which costs no more.
+    """
     import torch
 
+    asked = [(members[k % len(members)], VIEWS[k % len(VIEWS)]) for k in range(max(len(members), len(VIEWS)))]
     parts = []
     with torch.inference_mode():
         for part in seen.split(_BATCH):
             here = part.to(device)
             total = torch.zeros_like(here[:, 0])
-            for axes in VIEWS:
+            for model, axes in asked:
                 if cancelled():
                     raise Cancelled("The job was cancelled.", "")
                 view = here.flip([axis + 1 for axis in axes]) if axes else here
                 found = model(view)[:, 0].float()
                 total += found.flip(axes) if axes else found
-            parts.append((total / len(VIEWS)).cpu())
+            parts.append((total / len(asked)).cpu())
     return torch.cat(parts)
 
 
@@ -225,14 +244,14 @@ def refinable(around: Neighbourhood) -> bool:
 
 
 def refined(
-    model: Any, hu: Array, around: Neighbourhood, probability: Array, device: str = "cpu",
+    members: Any, hu: Array, around: Neighbourhood, probability: Array, device: str = "cpu",
     cancelled: Cancel = lambda: False,
 ) -> Array:  # fmt: skip
     """The corrected probability of a refinable() neighbourhood, shape and grid of ``probability``.
 
     Parameters
     ----------
-    model : of load(), on ``device``
+    members : of load(), on ``device``
     hu : int16 (slices, rows, columns), the CT
     around, probability : of ct_segmentation.prompted_probability
 
@@ -243,6 +262,6 @@ def refined(
     k, j, i = around.spacing
     field = Field(around.prompt, (float(i), float(j), float(k)))
     seen = inputs(field.seen(hu), field.asked(), field.answered(logit_of(probability), around.where))
-    change = field.back(correction(model, seen, device, cancelled), around.where)
+    change = field.back(correction(members, seen, device, cancelled), around.where)
     result: Array = corrected(probability, change).numpy()
     return result

@@ -3,9 +3,11 @@
     --models DIR    the bundle whose 2D network is corrected
     --folds         on the training cubes that the run's folds held out: Dice by threshold and by the rule for caps
 
+members_of()     the networks of a run
 corrected_by()   probabilities of cubes after the correction
 piece_dice()     Dice of the piece that each prompt means
 by_rule()        its mean by threshold and share of the largest slice
+chosen()         the best of these
 of_folds()       of the training cubes, each by the fold that held it out
 judged()         validation cubes as a user sees them: from a point at the centre, before and after
 
@@ -23,10 +25,11 @@ import numpy as np
 import torch
 
 from . import ct_data
+from .contract.errors import InvalidInput
 from .contract.values import Array
 from .ct_neighbourhood import Prompt
 from .ct_network import load as load_2d
-from .ct_nodules import PLAIN, REFINED, Rule, piece_at
+from .ct_nodules import PLAIN, REFINED, Rule, piece_at, without_caps
 from .ct_pipeline import BUNDLE, WEIGHTS
 from .ct_refine import Field, corrected, correction, inputs, load
 from .ct_refine_samples import Answered, decoded
@@ -34,7 +37,8 @@ from .evaluate_ct import dice, outlined_at
 from .model_bundle import MODELS_ROOT, Bundle
 from .training_folder import BEST
 
-THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
+HELD = "held.npz"  # of each fold
+THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4)
 _SPACING = (1.0, 1.0, 1.0)
 
@@ -45,7 +49,12 @@ def before(pool: Answered, prompt: int) -> Array:
     return found
 
 
-def corrected_by(model: Any, pool: Answered, prompt: int, device: str = "cpu") -> Array:
+def members_of(run: Path) -> list[Path]:
+    """The weights of a run that are used together: of all training cubes, and of each fold."""
+    return [run / "network" / BEST, *sorted(run.glob(f"fold_*/{BEST}"))]
+
+
+def corrected_by(members: Any, pool: Answered, prompt: int, device: str = "cpu") -> Array:
     """float32 (n, s, s, s): the probability after the correction."""
     result = before(pool, prompt)
     whole = tuple(slice(0, n) for n in pool.hu.shape[1:])
@@ -55,7 +64,7 @@ def corrected_by(model: Any, pool: Answered, prompt: int, device: str = "cpu") -
         inputs(field.seen(hu), field.asked(), field.answered(own, whole))
         for field, hu, own in zip(fields, pool.hu, logit)
     ])  # fmt: skip
-    for k, change in enumerate(correction(model, seen, device)):
+    for k, change in enumerate(correction(members, seen, device)):
         result[k] = corrected(result[k], fields[k].back(change[None], whole)).numpy()
     return result
 
@@ -71,19 +80,25 @@ def piece_dice(probability: Array, pool: Answered, prompt: int, rule: Rule) -> A
 
 def by_rule(probability: Array, pool: Answered, prompt: int) -> Array:
     """float64 (THRESHOLDS, SHARES): mean Dice."""
-    return np.array([
-        [piece_dice(probability, pool, prompt, Rule(t, share)).mean() for share in SHARES] for t in THRESHOLDS
-    ])  # fmt: skip
+    scores = np.zeros((len(THRESHOLDS), len(SHARES), len(probability)))
+    for k, found in enumerate(probability):
+        asked = Prompt(pool.low[k, prompt], pool.high[k, prompt])
+        for row, threshold in zip(scores, THRESHOLDS):
+            piece = piece_at(found, asked, _SPACING, rule=Rule(threshold, 0.0))
+            if piece is not None:
+                row[:, k] = [dice(without_caps(piece, share), pool.mask[k]) for share in SHARES]
+    mean: Array = scores.mean(2)
+    return mean
 
 
 def held_out(run: Path, pool: Answered, prompt: int) -> Array:
     """float32 (n, s, s, s): the corrected probability of each training cube by the fold that held it out."""
     found = np.full(pool.hu.shape, np.nan, np.float32)
-    for file in sorted(run.glob("fold_*/held.npz")):
+    for file in sorted(run.glob(f"fold_*/{HELD}")):
         with np.load(file, allow_pickle=False) as held:
             found[held["which"]] = held["probability"][:, prompt].astype(np.float32) / 255
     if np.isnan(found).any():
-        raise SystemExit(f"{run} does not hold every fold: train with --set folds=5.")
+        raise InvalidInput(f"{run} does not hold every fold.", "Train it with --set folds=5.")
     return found
 
 
@@ -115,6 +130,13 @@ def _table(title: str, values: Array) -> str:
     for t, row in zip(THRESHOLDS, values):
         lines.append(f"{t:9.2f}  " + "  ".join(f"{v:7.4f}" + ("*" if v == best else " ") for v in row))
     return "\n".join(lines)
+
+
+def chosen(probability: Array, pool: Answered, prompts: Sequence[int]) -> dict[str, float]:
+    """The best rule of by_rule() and its mean Dice, over some prompts."""
+    mean = np.mean([by_rule(probability[:, prompt], pool, prompt) for prompt in prompts], axis=0)
+    t, share = np.unravel_index(int(mean.argmax()), mean.shape)
+    return {"threshold": THRESHOLDS[t], "least_of_largest": SHARES[share], "dice": float(mean[t, share])}
 
 
 def _held_cubes(run: Path, data: Path) -> Answered:
@@ -161,7 +183,7 @@ def main() -> None:
     if given.folds:
         _folds(given.data, given.run, given.prompts)
         return
-    told = judged(given.data, given.models, load(given.run / "network" / BEST), limit=given.limit)
+    told = judged(given.data, given.models, load(*members_of(given.run)), limit=given.limit)
     for row in told.pop("cubes"):
         print(f"{row['cube']:20} {row['voxels']:6} voxels  {row['before']:.3f} -> {row['after']:.3f}")
     print(figures(told))

@@ -276,7 +276,7 @@ def main() -> None:
         told = trained(run)
     if given.refine is not None:
         with_refinement(given.refine, given.models)
-        told = f"{without_refinement(told)}\n\n{refinement(given.refine, given.data)}"
+        told = f"{without_refinement(told)}\n\n{refinement(given.refine, given.data, given.models)}"
     try:
         flat, cubes, series = (measured(task, given.data, given.models) for task in ("slices", "cubes", "series"))
     except FileNotFoundError as fault:

@@ -6,6 +6,9 @@
 OUT/train.npz, OUT/val.npz   what the 2D network answers to several prompts of each cube; made anew for other weights
 OUT/network/...              the run (see training_loop): best.pt is the moving average of the best epoch
 OUT/fold_K/...               the same, of each fold; held.npz is its probability of the cubes that it held out
+OUT/folds.json               mean Dice of the cubes as their folds held them out, by the best threshold and cap rule
+
+The bundle takes the network and those of the folds together, so cross-validation costs nothing there.
 
 Fields of 48 mm are cut out of the cubes on the device that trains, so that a fast GPU needs no loaders. The 2D network
 saw the training cubes, too: what the folds tell is how the correction carries over, not the whole answer. The test
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +39,7 @@ from .ct_nodules import PLAIN, REFINED
 from .ct_pipeline import BUNDLE, WEIGHTS
 from .ct_refine import FEATURES, load, network
 from .ct_refine_samples import Answered, Draw, Fields, answered, centred, cut, drawn
-from .evaluate_refine import before, corrected_by, piece_dice, summary
+from .evaluate_refine import HELD, before, chosen, corrected_by, held_out, piece_dice, summary
 from .model_bundle import Bundle, sha256_of
 from .train_malignancy import folds_of
 from .training_folder import BEST, written
@@ -43,7 +47,7 @@ from .training_loop import train
 from .training_request import TrainRequest
 from .training_task import TrainingTask
 
-TRAIN_FILE, VAL_FILE = "train.npz", "val.npz"
+TRAIN_FILE, VAL_FILE, FOLDS_FILE = "train.npz", "val.npz", "folds.json"
 _PARTS = ("all", "network", "folds")
 _AT_ONCE = 16  # fields of a validation
 
@@ -91,14 +95,18 @@ class Recipe:
 
 
 def loss_of(change: Tensor, fields: Fields) -> Tensor:
-    """Soft Dice of each field and cross-entropy of each voxel of the corrected logit, where the truth is known."""
+    """Soft Dice and cross-entropy of the corrected logit, where the truth is known.
+
+    Both of each field by the size of its nodule, so that small ones count as much as large ones.
+    """
     logit = fields.logit + change
     known, truth = fields.known, fields.truth * fields.known
     p = logit.sigmoid() * known
     whole = (1, 2, 3)
-    dice = 1 - (2 * (p * truth).sum(whole) + 1) / (p.sum(whole) + truth.sum(whole) + 1)
-    entropy = functional.binary_cross_entropy_with_logits(logit, truth, reduction="none")
-    return dice.mean() + (entropy * known).sum() / known.sum()
+    size = p.sum(whole) + truth.sum(whole) + 1
+    dice = 1 - (2 * (p * truth).sum(whole) + 1) / size
+    entropy = functional.binary_cross_entropy_with_logits(logit, truth, reduction="none") * known
+    return (dice + entropy.sum(whole) / size.detach()).mean()
 
 
 class RefineTask(TrainingTask):
@@ -178,9 +186,9 @@ class RefineTask(TrainingTask):
 
     def finished(self, best: dict[str, Tensor]) -> dict[str, Any]:
         """Dice of the piece that a point at each validation cube's centre means, before and after."""
-        model = _made(best, self.recipe.width)
+        members = _made(best, self.recipe.width)
         device = "cuda" if any(where.type == "cuda" for _, where in self._there) else "cpu"
-        after = corrected_by(model.to(device), self.held, 0, device)
+        after = corrected_by(members.to(device), self.held, 0, device)
         plain = piece_dice(before(self.held, 0), self.held, 0, PLAIN)
         return {"val_pieces": summary(plain, piece_dice(after, self.held, 0, REFINED))}
 
@@ -193,7 +201,7 @@ def _dice(logit: Tensor, fields: Fields) -> Tensor:
 def _made(weights: dict[str, Tensor], width: int) -> Any:
     made = network(width)
     made.load_state_dict(weights)
-    return made.eval()
+    return nn.ModuleList([made]).eval()
 
 
 def _few(data: ct_data.Nodules, limit: Optional[int]) -> ct_data.Nodules:
@@ -231,12 +239,25 @@ def trained(request: TrainRequest) -> None:
         out = request.out / f"fold_{number}"
         train(RefineTask(pool.of(np.flatnonzero(fold != number)), held, recipe, known_by), request, out)
         _held(pool, np.flatnonzero(fold == number), load(out / BEST), out, device)
+    _folds_told(pool, request.out)
 
 
-def _held(pool: Answered, which: Array, model: Any, out: Path, device: str) -> None:
+def _held(pool: Answered, which: Array, members: Any, out: Path, device: str) -> None:
     """Keep a fold's probabilities of the cubes that it held out: uint8 (n, prompts, s, s, s), 255 is 1."""
-    there, own = model.to(device), pool.of(which)
+    there, own = members.to(device), pool.of(which)
     found = np.stack([corrected_by(there, own, prompt, device) for prompt in range(own.low.shape[1])], 1)
     content = io.BytesIO()
     np.savez_compressed(content, which=which, probability=np.round(found * 255).astype(np.uint8))
-    written(out / "held.npz", content.getvalue())
+    written(out / HELD, content.getvalue())
+
+
+def _folds_told(pool: Answered, out: Path) -> None:
+    """The best rule before and after, over the prompts of all cubes: printed, and kept in folds.json."""
+    prompts = range(pool.low.shape[1])
+    plain, after = (
+        chosen(np.stack([of(prompt) for prompt in prompts], 1), pool, prompts)
+        for of in (lambda prompt: before(pool, prompt), lambda prompt: held_out(out, pool, prompt))
+    )
+    written(out / FOLDS_FILE, (json.dumps({"before": plain, "after": after}, indent=1) + "\n").encode())
+    for name, found in (("before", plain), ("after", after)):
+        print(f"held out, {name}: " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)

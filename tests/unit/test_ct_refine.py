@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from shared_models import ct_refine, package_ct_refine  # noqa: E402
+from shared_models import ct_refine, ct_search, package_ct_refine  # noqa: E402
 from shared_models.contract.errors import Cancelled, InvalidInput, ModelUnavailable  # noqa: E402
 from shared_models.ct_neighbourhood import Neighbourhood, Prompt, pixel_mm  # noqa: E402
 from shared_models.ct_nodules import PLAIN, REFINED, Rule, piece_at  # noqa: E402
@@ -130,7 +130,7 @@ def test_an_untrained_network_changes_nothing() -> None:
     before = outlined(Bright(), hu, THIN, point(20, 35, 35), "point")
     around = neighbourhood(hu.shape, THIN, point(20, 35, 35))
     probability = np.random.default_rng(0).random([w.stop - w.start for w in around.where]).astype(np.float32)
-    np.testing.assert_array_equal(ct_refine.refined(made, hu, around, probability), probability)
+    np.testing.assert_array_equal(ct_refine.refined([made], hu, around, probability), probability)
     assert before is not None and piece_at(before.mask.astype(np.float32), point(0, 0, 0), THIN[::-1]) is not None
 
 
@@ -139,31 +139,47 @@ def test_mirrored_fields_have_mirrored_corrections() -> None:
     made = ct_refine.network(8).eval()
     torch.nn.init.normal_(made.final_conv.weight)
     seen = torch.randn(1, 4, SIDE, SIDE, SIDE)
-    plain = correction(made, seen)
+    plain = correction([made], seen)
     assert plain.std() > 0.01
-    torch.testing.assert_close(correction(made, seen.flip(4)), plain.flip(3), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(correction(made, seen.flip(3)), plain.flip(2), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(correction([made], seen.flip(4)), plain.flip(3), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(correction([made], seen.flip(3)), plain.flip(2), atol=1e-4, rtol=1e-4)
     with torch.inference_mode():
         assert (made(seen)[:, 0].flip(3) - made(seen.flip(4))[:, 0]).abs().max() > 0.01  # one view alone is not
+
+
+def test_networks_that_are_joined_answer_together_each_to_a_view_of_its_own(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    made = [ct_refine.network(8).eval() for _ in range(5)]
+    for k, one in enumerate(made):
+        torch.nn.init.constant_(one.final_conv.bias, k)
+        torch.save(one.state_dict(), tmp_path / f"{k}.pt")
+    members = ct_refine.load(*(tmp_path / f"{k}.pt" for k in range(5)))
+    ct_refine.joined(members, tmp_path / "refine.pt")
+    seen = torch.zeros(1, 4, SIDE, SIDE, SIDE)
+    assert correction(ct_refine.load(tmp_path / "refine.pt"), seen).unique().tolist() == [2.0]
+    left, right = Everywhere(1.0), Everywhere(3.0)
+    assert correction([left, right], seen).unique().tolist() == [2.0] and left.asked == right.asked == 2
 
 
 def test_cancel_stops_between_views() -> None:
     stop, model = iter([False, False, True]), Everywhere(0.0)
     with pytest.raises(Cancelled):
-        correction(model, torch.zeros(1, 4, SIDE, SIDE, SIDE), cancelled=lambda: next(stop))
+        correction([model], torch.zeros(1, 4, SIDE, SIDE, SIDE), cancelled=lambda: next(stop))
     assert model.asked == 2
 
 
 @pytest.mark.parametrize("kind", ["point", "box"])
-def test_only_thin_slices_seen_at_their_own_pixel_are_corrected(kind) -> None:
+def test_only_thin_slices_seen_at_their_own_pixel_are_corrected(kind, monkeypatch) -> None:
     hu = np.where(ball((40, 70, 70), (20, 35, 35), 7, THIN[::-1]), 40, -850).astype(np.int16)
     asked = point(20, 35, 35) if kind == "point" else Prompt(np.array([14.0, 27, 27]), np.array([26.0, 43, 43]))
-    grows, plain = Everywhere(-4.0), outlined(Bright(), hu, THIN, asked, kind)
-    assert outlined(Bright(), hu, THIN, asked, kind, refine=Everywhere(0.0)).mask.sum() == plain.mask.sum()
-    less = outlined(Bright(), hu, THIN, asked, kind, refine=grows)
-    assert grows.asked and less.score < plain.score  # the correction reached the answer
+    monkeypatch.setattr(ct_search, "REFINED", PLAIN)
+    less, plain = Everywhere(-4.0), outlined(Bright(), hu, THIN, asked, kind)
+    same = outlined(Bright(), hu, THIN, asked, kind, refine=[Everywhere(0.0)])
+    assert same.where == plain.where and (same.mask == plain.mask).all()
+    found = outlined(Bright(), hu, THIN, asked, kind, refine=[less])
+    assert less.asked and found.score < plain.score  # the correction reached the answer
     thick = Everywhere(-4.0)
-    outlined(Bright(), hu, (0.8, 0.8, 5.0), asked, kind, refine=thick)
+    outlined(Bright(), hu, (0.8, 0.8, 5.0), asked, kind, refine=[thick])
     assert not thick.asked
     far = Neighbourhood(hu.shape, THIN, asked, 64, 1.5 * pixel_mm(THIN))
     assert not ct_refine.refinable(far) and ct_refine.refinable(neighbourhood(hu.shape, THIN, asked))
@@ -171,7 +187,7 @@ def test_only_thin_slices_seen_at_their_own_pixel_are_corrected(kind) -> None:
 
 def test_where_the_2d_network_sees_nothing_there_is_nothing_to_correct() -> None:
     model, empty = Everywhere(12.0), np.full((40, 70, 70), -850, np.int16)
-    assert outlined(Bright(), empty, THIN, point(20, 35, 35), "point", refine=model) is None
+    assert outlined(Bright(), empty, THIN, point(20, 35, 35), "point", refine=[model]) is None
     assert not model.asked
 
 
@@ -185,13 +201,14 @@ def test_the_rule_of_a_corrected_probability() -> None:
 
 def test_weights_say_how_wide_the_network_is_and_broken_ones_are_refused(tmp_path: Path) -> None:
     torch.save(ct_refine.network(8).state_dict(), tmp_path / "refine.pt")
-    assert len(ct_refine.load(tmp_path / "refine.pt").final_conv.weight[0]) == 8
+    assert len(ct_refine.load(tmp_path / "refine.pt")[0].final_conv.weight[0]) == 8
     (tmp_path / "none.pt").write_bytes(b"not weights")
     torch.save({"conv_0.conv_0.conv.weight": torch.zeros(8, 4, 3, 3, 3)}, tmp_path / "part.pt")
     seven = {"conv_0.conv_0.conv.weight": torch.zeros(7, 4, 3, 3, 3)}
     torch.save(ct_refine.network(8).state_dict() | seven, tmp_path / "seven.pt")
     torch.save([1, 2], tmp_path / "list.pt")
-    for name in ("none.pt", "part.pt", "seven.pt", "list.pt", "missing.pt"):
+    torch.save({"members": []}, tmp_path / "empty.pt")
+    for name in ("empty.pt", "none.pt", "part.pt", "seven.pt", "list.pt", "missing.pt"):
         with pytest.raises(ModelUnavailable, match="3D network"):
             ct_refine.load(tmp_path / name)
 
@@ -207,10 +224,8 @@ def packaged(tmp_path: Path) -> tuple[Path, Path]:
     (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
     (tmp_path / "run" / "network").mkdir(parents=True)
     torch.save(ct_refine.network(8).state_dict(), tmp_path / "run" / "network" / "best.pt")
-    found = {"n": 23, "mean_before": 0.7, "mean_after": 0.75, "median_before": 0.71, "median_after": 0.74, "better": 15,
-             "worse": 4}  # fmt: skip
     record = {"corrects": sha256_of(MODELS_ROOT / BUNDLE / WEIGHTS), "commit": "c0ffee" * 7, "seed": 1, "best_epoch": 2,
-              "command": "lungxai train ct_refine", "settings": {"folds": 0, "prompts": 6}, "val_pieces": found,
+              "command": "lungxai train ct_refine", "settings": {"folds": 0, "prompts": 6},
               "train_cubes": 79, "train_patients": 60, "history": [{}, {}]}  # fmt: skip
     (tmp_path / "run" / "network" / "result.json").write_text(json.dumps(record))
     return tmp_path / "run", tmp_path / "models"
@@ -220,7 +235,7 @@ def test_a_bundle_takes_it_only_for_the_weights_that_it_corrects(packaged) -> No
     run, models = packaged
     package_ct_refine.with_refinement(run, models)
     bundle = Bundle.load(models / BUNDLE)  # which checks the sha256
-    assert len(ct_refine.load(bundle.path(REFINE)).final_conv.weight[0]) == 8
+    assert len(ct_refine.load(bundle.path(REFINE))[0].final_conv.weight[0]) == 8
     assert bundle.own["refine"]["training"]["epoch"] == 2 and bundle.own["weights"].keys() == {WEIGHTS, REFINE}
     with (models / BUNDLE / WEIGHTS).open("ab") as file:
         file.write(b"0")
@@ -228,9 +243,13 @@ def test_a_bundle_takes_it_only_for_the_weights_that_it_corrects(packaged) -> No
         package_ct_refine.with_refinement(run, models)
 
 
-def test_the_card_says_it_once(packaged) -> None:
-    run, _ = packaged
-    said = package_ct_refine.refinement(run, run)
+def test_the_card_says_it_once(packaged, monkeypatch) -> None:
+    run, models = packaged
+    package_ct_refine.with_refinement(run, models)
+    found = {"n": 23, "mean_before": 0.7, "mean_after": 0.75, "median_before": 0.71, "median_after": 0.74, "better": 15,
+             "worse": 4}  # fmt: skip
+    monkeypatch.setattr(package_ct_refine, "judged", lambda data, models, members: found)
+    said = package_ct_refine.refinement(run, run, models)
     assert "mean Dice 0.700 before, 0.750 after" in said and "79 cubes of 60 patients" in said
     assert "Commit\nc0ffeec0ffee," in said
     card = f"**Data.** LIDC.\n\n{said}"
@@ -243,4 +262,4 @@ def test_the_pipeline_uses_it_where_the_bundle_has_it(packaged) -> None:
     malignancy = SimpleNamespace(bundle=Bundle.load(MODELS_ROOT / "lung_nodule_malignancy"))
     assert CTModels(Bundle.load(models / BUNDLE), malignancy, "cpu").refine is None
     package_ct_refine.with_refinement(run, models)
-    assert len(CTModels(Bundle.load(models / BUNDLE), malignancy, "cpu").refine.final_conv.weight[0]) == 8
+    assert len(CTModels(Bundle.load(models / BUNDLE), malignancy, "cpu").refine[0].final_conv.weight[0]) == 8

@@ -194,6 +194,11 @@ def test_the_command_makes_answers_a_network_and_folds(tmp_path: Path, monkeypat
     held = answered(cubes(2), None, _sha(), tmp_path / "out" / "train.npz", 1)
     probability = held_out(tmp_path / "out", held, 0)
     assert np.abs(probability - before(held, 0)).max() < 0.2 and probability.shape == (2, CUBE, CUBE, CUBE)
+    found = json.loads((tmp_path / "out" / "folds.json").read_text())
+    assert found["before"]["dice"] > 0.8 and 0 < found["after"]["threshold"] < 1
+    (tmp_path / "out" / "fold_1" / "held.npz").unlink()
+    with pytest.raises(InvalidInput, match="every fold"):
+        held_out(tmp_path / "out", held, 0)
     with pytest.raises(InvalidInput, match="already"):
         train_refine.trained(request)
 
