@@ -138,7 +138,7 @@ def main() -> None:
                         help="test-time views of each tile: mirrored, turned; each costs as much as the first")
     parser.add_argument("--enlarged-px", type=int, default=TILE_PX,
                         help="side to which the network enlarges its tiles, a multiple of 32; it costs by its square")
-    parser.add_argument("--version", default="0.2.0")  # fmt: skip
+    parser.add_argument("--version", default="0.3.0")  # fmt: skip
     given = parser.parse_args()
     runs = [json.loads((run / "result.json").read_text()) for run in given.run]
     if len({(run["settings"].get("start"), json.dumps(run.get("stain"))) for run in runs}) > 1:
@@ -187,6 +187,7 @@ def main() -> None:
            else f"the weights of sha256 {run['settings']['start'][:12]}")
         for run in runs
     )  # fmt: skip
+    notes = "".join(f"\n{run['note']}.\n" for run in runs if "note" in run)
     (folder / "docs" / "README.md").write_text(f"""# {BUNDLE}: H&E tiles of the lung
 
 Research use only, not a diagnosis. EfficientNet-Lite0, ImageNet weights, fine-tuned on LC25000. Intended use: to show
@@ -205,7 +206,7 @@ seen: they are "not assessed", and such a tumour will be called one of the other
 **Lineage.** {"The mean of the weights of these runs:" if len(runs) > 1 else "One run:"}
 
 {lineage}
-
+{notes}
 **Test split** ({after["n"]} tiles of {after["groups"]} groups, interval by bootstrap over groups; measured once, by the
 code at commit {git_commit()[:12]}):
 
