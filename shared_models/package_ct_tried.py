@@ -42,12 +42,12 @@ TRIED = """**Where the Dice is lost, and what was tried** (patches and cubes of 
   one that no weights that ship saw.
 - More of everything, on a GPU (NVIDIA H200, commit ab43814, `--loaders 5 --precision bf16 --set batch=64 --set
   mix=stratified --set average=0.999 --set epoch_steps=400`): a network of twice the features (6.1 million weights) from
-  random weights, `--set width=32 --set rate=0.002 --seed 21`, 12 epochs of 17 (310,000 crops; the one that ships saw about
-  100,000): validation patches 0.855 in one view against 0.848, rising by 0.001 an epoch at the end; 4 views, threshold 0.5,
-  0.861 against 0.854, with thresholds by size across folds of patients 0.861 against 0.857. Cubes 0.789 against 0.791.
-  Another (rate 0.001, seed 22) 0.857. The present network taught by both (`--set teachers=...`, 6 epochs of 12) 0.852;
-  the mean of all four 0.858. On the real series the larger one hits 6 of 9 box slices, with 4 false pieces, and a
-  prompt takes 2.6 times as long. Not kept; it was not measured on the test split.
+  random weights, `--set width=32 --set rate=0.002 --seed 21`, 12 epochs of 17 (310,000 crops; the one that ships saw
+  64,000 with prompts): validation patches 0.855 in one view against 0.848, rising by 0.001 an epoch at the end; 4
+  views, threshold 0.5, 0.861 against 0.854; with thresholds by size, across folds of patients, 0.861 against 0.857.
+  Cubes 0.789 against 0.791. Another (rate 0.001, seed 22) 0.857. The present network taught by both (`--set
+  teachers=...`, 6 epochs of 12) 0.852; the mean of all four 0.858. On the real series the larger one hits 6 of 9 box
+  slices, with 4 false pieces, and a prompt takes 2.6 times as long. Not kept; not measured on the test split.
 - A 3D network (`lungxai train ct_refine`) that corrects the median of the three directions, trained on 79 cubes with 4
   prompts each (NVIDIA H200, commit ab43814, 12 epochs of 50 steps): cubes that its 5 folds held out 0.770 against 0.764
   (standard error of the difference 0.004), the 23 cubes of validation 0.785 against 0.788; with three more networks of
