@@ -195,6 +195,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=MODELS_ROOT)
     parser.add_argument("--test", action="store_true", help="measure the test split, for the card")
     given = parser.parse_args()
+    packaged = git_commit()  # before anything is written
     run = json.loads((given.run / "network" / "result.json").read_text())
     command = _settings(run)
     pools = {"train": pool_of(given.data, "train", given.run, command["outlines"])}
@@ -211,7 +212,7 @@ def main() -> None:
     validation = validated(network, own, pools["val"], val)
     crossed = cross_validated(given.run, pools["train"], train, val, command)
     weights = {name: sha256_of(folder / name) for name in (WEIGHTS, NETWORK)}
-    training = {"commit": run["commit"], "packaged": git_commit(), "seed": run["seed"], "command": run["command"]}
+    training = {"commit": run["commit"], "packaged": packaged, "seed": run["seed"], "command": run["command"]}
     told = metadata({"prevalence": own["prevalence"], "training": training, "weights": weights})
     (folder / "configs" / "metadata.json").write_text(json.dumps(told, indent=1) + "\n")
     configuration(run, folder)
@@ -220,7 +221,7 @@ def main() -> None:
     if test is not None:
         test.pop("cases", None)
     measures = {"validation": validation, "cross_validation": crossed, "test": test}
-    (given.run / "measures.json").write_text(json.dumps({"commit": git_commit(), **measures}, indent=1) + "\n")
+    (given.run / "measures.json").write_text(json.dumps({"commit": packaged, **measures}, indent=1) + "\n")
     print(json.dumps(measures, indent=1))
     tried = folder / "docs" / "tried.md"
     (folder / "docs" / "README.md").write_text(card(run, own, measures, tried.read_text() if tried.is_file() else ""))
