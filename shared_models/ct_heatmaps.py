@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import numpy as np
 
+from .attribution_record import joined
 from .contract.errors import Cancelled, InvalidInput
 from .contract.provenance import Provenance
 from .contract.results import CT_TARGETS, Heatmap, LabelVolume
@@ -52,7 +53,7 @@ def ct_heatmaps(
     maps = nodule_maps if target == "nodule" else malignancy_maps
     places: list[tuple[slice, ...]] = []
     found: dict[str, list[Array]] = {method: [] for method in methods}
-    made: dict[str, dict[str, Any]] = {}
+    made: dict[str, list[dict[str, Any]]] = {method: [] for method in methods}
     for label, piece in enumerate(pieces, 1):
         if cancelled():
             raise Cancelled("The job was cancelled.", "")
@@ -64,7 +65,7 @@ def ct_heatmaps(
         places.append(around.where)
         for method, (values, record) in maps(model, volume.voxels, own, around, methods).items():
             found[method].append(values)
-            made[method] = {**record, **_worse(made.get(method), record)}
+            made[method].append(record)
     if not places:
         return {}
     low = [min(where[a].start for where in places) for a in range(3)]
@@ -77,7 +78,7 @@ def ct_heatmaps(
             part = whole[tuple(slice(s.start - a, s.stop - a) for s, a in zip(where, low))]
             np.copyto(part, values, where=np.abs(values) > np.abs(part))
         parameters = {
-            **{key: value for key, value in made[method].items() if key != "slices"},
+            **{key: value for key, value in joined(made[method]).items() if key != "slices"},
             "scale": _SCALING, "nodules": len(places), **said_of(bundle, method),
         }  # fmt: skip
         answer[method] = Heatmap(
@@ -90,16 +91,3 @@ def _around(volume: CTVolume, piece: Candidate) -> Neighbourhood:
     """Of a nodule that was outlined by hand: its own box is the prompt."""
     low, high = ([float(getattr(s, end)) for s in piece.where] for end in ("start", "stop"))
     return neighbourhood(volume.voxels.shape, volume.spacing_mm, Prompt(np.array(low), np.array(high) - 1))
-
-
-def _worse(before: Optional[dict[str, Any]], record: dict[str, Any]) -> dict[str, Any]:
-    """Of several nodules the most steps and windows, and the largest error; converged where all are."""
-    if before is None:
-        return {}
-    worse: dict[str, Any] = {}
-    for key in ("steps", "windows_evaluated", "completeness_error"):
-        if key in record:
-            worse[key] = max(before[key], record[key])
-    if "converged" in record:
-        worse["converged"] = before["converged"] and record["converged"]
-    return worse

@@ -23,6 +23,7 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
+from .attribution_record import joined
 from .contract.results import METHODS
 from .contract.values import Array
 from .slide_network import SLIDE_CLASSES, SlideNetwork
@@ -103,21 +104,7 @@ def tile_maps(
             maps[name].append(one.cells if one.cells is not None else one.pooled((POOLED, POOLED)))
             how = {} if one.cells is not None else {"pooled": "sum" if one.adds_up else "mean"}
             records[name].append({**one.record, **how})
-    return {name: (np.concatenate(maps[name]), _worst(records[name])) for name in methods if maps[name]}
-
-
-def _worst(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One record of all tiles: the most steps and windows, and the largest completeness error."""
-    joined = dict(records[0])
-    for record in records[1:]:
-        for key in ("steps", "windows_evaluated", "completeness_error"):
-            if key in record:
-                joined[key] = max(joined[key], record[key])
-        if "converged" in record:
-            joined["converged"] = joined["converged"] and record["converged"]
-    if "converged" in joined:
-        joined.pop("completeness", None)  # it counts one part's tiles
-    return joined
+    return {name: (np.concatenate(maps[name]), joined(records[name])) for name in methods if maps[name]}
 
 
 def grad_cam(network: SlideNetwork, pixels: Array, target: int, positive: bool = True) -> Array:

@@ -14,6 +14,7 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
+from .attribution_record import joined
 from .contract.errors import Cancelled, InputTooLarge, InvalidInput
 from .contract.heatmap_words import RATHER
 from .contract.provenance import Provenance
@@ -119,7 +120,7 @@ def slide_heatmaps(
     chosen = shown_most(result) if target is None else target
     count = len(result.origin_px)
     canvases: dict[str, _Canvas] = {}
-    made: dict[str, dict[str, Any]] = {}
+    made: dict[str, list[dict[str, Any]]] = {}
     for start in range(0, count, _AT_ONCE):
         if cancelled():
             raise Cancelled("The job was cancelled.", "")
@@ -127,19 +128,8 @@ def slide_heatmaps(
         found = model.maps(pixels(start, min(count, start + _AT_ONCE)), methods, chosen, contrast)
         for method, (maps, record) in found.items():
             if method not in canvases:
-                canvases[method], made[method] = _Canvas(result, (maps.shape[1], maps.shape[2])), dict(record)
+                canvases[method], made[method] = _Canvas(result, (maps.shape[1], maps.shape[2])), []
             canvases[method].add(start, maps)
-            made[method] = _joined(made[method], record)
+            made[method].append(record)
     named = chosen if contrast is None else f"{chosen}{RATHER}{contrast}"
-    return {m: canvas.heatmap(result, m, named, model.provenance, made[m]) for m, canvas in canvases.items()}
-
-
-def _joined(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """One record of both: the most steps and windows, the largest error; converged where both are."""
-    for key in ("steps", "windows_evaluated", "completeness_error"):
-        if key in other:
-            one[key] = max(one[key], other[key])
-    if "converged" in other:
-        one["converged"] = one["converged"] and other["converged"]
-        one.pop("completeness", None)
-    return one
+    return {m: canvas.heatmap(result, m, named, model.provenance, joined(made[m])) for m, canvas in canvases.items()}
