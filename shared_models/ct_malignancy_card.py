@@ -167,7 +167,7 @@ outlined by the segmentation network. Commit {run["commit"][:12]},
 
 {_of_test(measures["test"])}
 {_of_folds(measures["cross_validation"])}
-{tried.strip()}
+{tried}
 
 **Limits.** Ratings are opinions, not histology. Nodules that readers rated near 3 are left out of validation and test:
 figures on all nodules would be lower. Area alone is a strong rule on LIDC, and readers saw the size when they rated.

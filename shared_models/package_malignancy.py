@@ -28,7 +28,7 @@ from .evaluate_ct import compared, evaluate_ct_malignancy, rated
 from .model_bundle import MODELS_ROOT, sha256_of
 from .statistics import auroc, of_two_classes
 from .train_malignancy import folds_of, logits_of, pool_of
-from .training_record import configuration
+from .training_record import configuration, tried
 
 _LEAST_NODULE = 0.02  # share of validation nodules that look less like a nodule than the bar
 _LICENSE = """The weights in this folder are under the Creative Commons Attribution 4.0 International licence
@@ -223,8 +223,7 @@ def main() -> None:
     measures = {"validation": validation, "cross_validation": crossed, "test": test}
     (given.run / "measures.json").write_text(json.dumps({"commit": packaged, **measures}, indent=1) + "\n")
     print(json.dumps(measures, indent=1))
-    tried = folder / "docs" / "tried.md"
-    (folder / "docs" / "README.md").write_text(card(run, own, measures, tried.read_text() if tried.is_file() else ""))
+    (folder / "docs" / "README.md").write_text(card(run, own, measures, tried(folder)))
 
 
 if __name__ == "__main__":

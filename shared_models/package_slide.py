@@ -30,7 +30,7 @@ from .slide_data import SPACING_UM_PX, TileSet, read_tiles
 from .slide_network import SLIDE_CLASSES, TILE_PX, SlideNetwork, restored
 from .slide_pipeline import BUNDLE, SlideModel
 from .statistics import ece
-from .training_record import configuration
+from .training_record import configuration, tried
 
 _LICENSE = """The weights in this folder are under the Apache License 2.0 (https://www.apache.org/licenses/LICENSE-2.0).
 They start from the ImageNet weights of EfficientNet-Lite0 (Apache-2.0) and were fine-tuned on LC25000 (Borkowski et
@@ -176,7 +176,6 @@ def main() -> None:
     others = [{name: value for name, value in run.items() if name != "history"} for run in runs[1:]]
     configuration({**runs[0], "averaged_with": others}, folder)
     (folder / "LICENSE").write_text(_LICENSE)
-    tried = folder / "docs" / "tried.md"
     counts = "\n".join(
         f"| {split} | " + " | ".join(str(int((t.labels == c).sum())) for c in SLIDE_CLASSES)
         + f" | {len(set(t.groups))} |" for split, t in sets.items()
@@ -236,7 +235,7 @@ The network enlarges its tiles to {given.enlarged_px} px before its first layer 
 Test-time views of each tile: {given.views}. A card may ask for up to 8 ("views": mirrored and turned tiles, the mean of
 their logits); each costs as much as the first.
 
-{tried.read_text().strip() if tried.is_file() else ""}
+{tried(folder)}
 
 **Pixel size.** LC25000 does not publish it. {SPACING_UM_PX} um per pixel at 224 px is an estimate from the diameter of
 red cells in the normal tiles (median 7.5 px); slides are read at that scale. If it is wrong, so is the scale.

@@ -3,6 +3,7 @@
 new_record()      task, commit, command, seed, settings, counts of the data; epochs are added as they come
 fit_once()        the training of a task without epochs, such as a regression: one fit, its files and its record
 configuration()   what a model's folder keeps of the record, as configs/train.json
+tried()           what a model's folder says, by hand, of what else was tried
 """
 
 from __future__ import annotations
@@ -85,3 +86,9 @@ def configuration(run: Mapping[str, Any], bundle: Path) -> None:
         kept["epochs_trained"] = len(run["history"])
     (bundle / "configs").mkdir(parents=True, exist_ok=True)
     written(bundle / "configs" / "train.json", (json.dumps(kept, indent=1) + "\n").encode())
+
+
+def tried(bundle: Path) -> str:
+    """docs/tried.md of a model's folder: Markdown that is kept by hand and goes into its card; or ""."""
+    page = bundle / "docs" / "tried.md"
+    return page.read_text().strip() if page.is_file() else ""

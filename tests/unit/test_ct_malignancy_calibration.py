@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from shared_models.calibration import sigmoid
+from shared_models.ct_malignancy import BUNDLE
 from shared_models.ct_malignancy_card import _of_folds
+from shared_models.model_bundle import MODELS_ROOT
 from shared_models.package_malignancy import across_folds, agreeing
 from shared_models.statistics import of_two_classes
+from shared_models.training_record import tried
 
 
 def _scores(n: int = 900, too_sure: float = 4.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,3 +67,10 @@ def test_a_model_that_speaks_against_the_other_is_left_out() -> None:
     assert agreeing(np.stack([good, worse], 1), truth)[:2] == [b, 0.0]
     with pytest.raises(ValueError, match="Train the network again"):
         agreeing(np.stack([-good, -good], 1), truth)
+
+
+def test_what_was_tried_is_in_the_card_that_ships() -> None:
+    folder = MODELS_ROOT / BUNDLE
+    told = tried(folder)
+    assert told.startswith("**What was tried.**") and told in (folder / "docs" / "README.md").read_text()
+    assert tried(folder / "models") == ""
