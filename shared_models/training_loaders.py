@@ -80,5 +80,6 @@ class Ahead:
         return batches
 
     def __exit__(self, *_: object) -> None:
+        # DataLoader has no public way to end loaders whose batches nobody wants any more.
         with contextlib.suppress(AttributeError):
             self._batches._shutdown_workers()
