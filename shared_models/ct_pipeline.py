@@ -35,6 +35,7 @@ from .model_bundle import MODELS_ROOT, Bundle
 BUNDLE, WEIGHTS = "lung_nodule_segmentation", "models/model.pt"
 REFINE = "models/refine.pt"  # of the same bundle, where its card names it
 AVAILABLE = METHODS
+MASS_MM = 30.0  # above it a nodule is called a mass (Fleischner glossary, Bankier et al. 2024)
 
 Progress = Callable[[str, float], None]
 Cancel = Callable[[], bool]
@@ -206,7 +207,8 @@ def _measured(
 ) -> tuple[LabelVolume, tuple[tuple[Nodule, Assessment], ...], tuple[Candidate, ...]]:
     """The labels' volume, nodules by malignancy, then size, and the piece of each; of overlapping ones the first.
 
-    A nodule that is not assessed, being unlike the training nodules, keeps the place that its probability would have.
+    A nodule that is not assessed, being unlike the training nodules, keeps the place that its probability would have;
+    but where it is a mass, it comes first: nothing that cannot be rated may hide a large tumour behind vessels.
     """
     taken = np.zeros(volume.voxels.shape, bool)
     found = []
@@ -217,15 +219,16 @@ def _measured(
         if own.sum() < 0.5 * piece.mask.sum():
             continue
         taken[piece.where] |= own
-        found.append((piece, own, models.malignancy.assessed(volume.voxels, piece.where, own, volume.spacing_mm)))
-    found.sort(key=lambda f: (-f[2].probability, -int(f[1].sum())))
+        assessment = models.malignancy.assessed(volume.voxels, piece.where, own, volume.spacing_mm)
+        axes = axes_mm(own, (volume.spacing_mm[1], volume.spacing_mm[0]))
+        found.append((piece, own, assessment, axes))
+    found.sort(key=lambda f: (not _unrated_mass(f[2], f[3][0]), -f[2].probability, -int(f[1].sum())))
     labels = np.zeros(volume.voxels.shape, np.uint8)
     nodules = []
-    for label, (piece, own, assessment) in enumerate(found[:255], 1):
+    for label, (piece, own, assessment, (long_axis, short_axis)) in enumerate(found[:255], 1):
         labels[piece.where][own] = label
         index = np.argwhere(own).mean(axis=0) + [s.start for s in piece.where]
         x, y, z = index_to_lps(volume.ijk_to_lps, index[::-1])
-        long_axis, short_axis = axes_mm(own, (volume.spacing_mm[1], volume.spacing_mm[0]))
         nodules.append(
             Nodule(
                 label=label,
@@ -240,9 +243,13 @@ def _measured(
                 side=side_of(float(x), midline),
             )
         )
-    kept = tuple(piece for piece, _, _ in found[:255])
-    rated = tuple(zip(nodules, (assessment for _, _, assessment in found)))
+    kept = tuple(piece for piece, _, _, _ in found[:255])
+    rated = tuple(zip(nodules, (assessment for _, _, assessment, _ in found)))
     return LabelVolume(labels, volume.ijk_to_lps, volume.series_uid), rated, kept
+
+
+def _unrated_mass(assessment: Assessment, long_axis_mm: float) -> bool:
+    return assessment.malignancy is None and long_axis_mm > MASS_MM
 
 
 def _result(
