@@ -108,7 +108,7 @@ def _shared(model: Explained, aim: Aim, asked: Mapping[str, Method]) -> dict[str
             wanted = (features, leaf) if saliency else (features,)
             return [features.detach(), *torch.autograd.grad(score.sum(), wanted)]
 
-    size = next(iter(serves.values()))._batch(aim, passed)
+    size = model.at_once("shared", aim, passed)
     space = tuple(aim.inputs.shape[2:])
     parts: dict[str, list[Maps]] = {name: [] for name in serves}
     for start in range(0, len(aim.inputs), size):

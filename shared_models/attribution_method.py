@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Callable, ClassVar, Optional
+from typing import Any, ClassVar, Optional
 
 import numpy as np
 import torch
@@ -146,10 +146,6 @@ class Method(ABC):
 
     def _mixed(self) -> Any:
         return torch.autocast(self.model.device.type, torch.bfloat16)
-
-    def _batch(self, aim: Aim, run: Callable[[Aim], object]) -> int:
-        """Inputs at once; see Explained.at_once()."""
-        return self.model.at_once(self.name, aim, run)
 
 
 def _array(values: Tensor) -> Array:

@@ -27,7 +27,8 @@ from .ct_malignancy_samples import Pool, as_seen
 from .evaluate_ct import compared, evaluate_ct_malignancy, rated
 from .model_bundle import MODELS_ROOT, sha256_of
 from .statistics import auroc, of_two_classes
-from .train_malignancy import folds_of, logits_of, pool_of
+from .train_malignancy import logits_of, pool_of
+from .training_folds import folds_of
 from .training_record import configuration, tried
 
 _LEAST_NODULE = 0.02  # share of validation nodules that look less like a nodule than the bar

@@ -33,13 +33,14 @@ from .ct_malignancy_network import FEATURES, MALIGNANT, NODULE, MalignancyNetwor
 from .ct_malignancy_samples import RATINGS, Batch, Pool, as_seen, drawn, outlines
 from .model_bundle import MODELS_ROOT, Bundle
 from .statistics import auroc
+from .training_folds import PARTS, checked, runs
 from .training_loop import train
 from .training_request import TrainRequest
 from .training_task import TrainingTask
 
 BATCH, OTHERS = 32, 6
 _NODULE_WEIGHT, _RATINGS_WEIGHT = 0.2, 1.0
-_OUTLINES, _PARTS = ("network", "reader"), ("all", "network", "folds")
+_OUTLINES = ("network", "reader")
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.width not in FEATURES or not 0 <= self.dropout < 1:
             raise ValueError(f"width is one of {', '.join(map(str, FEATURES))}; dropout from 0 to below 1")
-        if self.outlines not in _OUTLINES or self.part not in _PARTS:
-            raise ValueError(f"outlines is one of {', '.join(_OUTLINES)}; part is one of {', '.join(_PARTS)}")
-        if self.epochs < 1 or self.folds < 0 or self.folds == 1 or self.others < 0:
-            raise ValueError("epochs is 1 or more, folds 0 or more than 1, others 0 or more")
+        checked(self.part, self.folds)
+        if self.outlines not in _OUTLINES:
+            raise ValueError(f"outlines is one of {', '.join(_OUTLINES)}")
+        if self.epochs < 1 or self.others < 0:
+            raise ValueError("epochs is 1 or more, others 0 or more")
 
 
 class _Learner(nn.Module):
@@ -178,13 +180,6 @@ class MalignancyTask(TrainingTask):
         return network.network.state_dict()
 
 
-def folds_of(patients: Array, count: int, seed: int) -> Array:
-    """int (n,): the fold of each nodule; a patient's nodules are in one fold, patients in turn after a shuffle."""
-    names = np.unique(patients)
-    place = dict(zip(np.random.default_rng(seed).permutation(names), np.arange(len(names)) % count))
-    return np.array([place[name] for name in patients])
-
-
 def pool_of(
     data_root: Path, split: str, out: Path, drawn_by: str = "network", models_root: Path = MODELS_ROOT
 ) -> Pool:
@@ -226,14 +221,8 @@ def trained(request: TrainRequest) -> None:
     request.out.mkdir(parents=True, exist_ok=True)
     pool = _few(pool_of(request.data, "train", request.out, recipe.outlines, request.models), request.limit)
     held = Held(pool_of(request.data, "val", request.out, models_root=request.models))
-    if recipe.part != "folds":
-        train(MalignancyTask(pool, held, recipe), request, request.out / "network")
-    if recipe.part == "network":
-        return
-    fold = folds_of(pool.data.patients, recipe.folds, request.seed) if recipe.folds else np.array([])
-    for number in range(recipe.folds):
-        rest = pool.of(np.flatnonzero(fold != number))
-        train(MalignancyTask(rest, held, recipe), request, request.out / f"fold_{number}")
+    for run in runs(recipe.part, recipe.folds, pool.data.patients, request.seed):
+        train(MalignancyTask(pool.of(run.kept), held, recipe), request, request.out / run.folder)
 
 
 def main() -> None:
@@ -247,7 +236,7 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=OTHERS, help="counter-examples in a batch")
     parser.add_argument("--outlines", choices=_OUTLINES, default="network", help="of training nodules")
     parser.add_argument("--folds", type=int, default=0, help="cross-validation over the training patients")
-    parser.add_argument("--part", choices=_PARTS, default="all", help="only this, side by side")
+    parser.add_argument("--part", choices=PARTS, default="all", help="only this, side by side")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true")

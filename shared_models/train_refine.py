@@ -41,14 +41,13 @@ from .ct_refine import FEATURES, load, network
 from .ct_refine_samples import Answered, Draw, Fields, answered, centred, cut, drawn
 from .evaluate_refine import HELD, before, chosen, corrected_by, held_out, piece_dice, summary
 from .model_bundle import Bundle, sha256_of
-from .train_malignancy import folds_of
 from .training_folder import BEST, written
+from .training_folds import checked, runs
 from .training_loop import train
 from .training_request import TrainRequest
 from .training_task import TrainingTask
 
 TRAIN_FILE, VAL_FILE, FOLDS_FILE = "train.npz", "val.npz", "folds.json"
-_PARTS = ("all", "network", "folds")
 _AT_ONCE = 16  # fields of a validation
 
 
@@ -86,8 +85,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.width not in FEATURES or not 0 <= self.dropout < 1:
             raise ValueError(f"width is one of {', '.join(map(str, FEATURES))}; dropout from 0 to below 1")
-        if self.part not in _PARTS or self.folds < 0 or self.folds == 1:
-            raise ValueError(f"part is one of {', '.join(_PARTS)}; folds 0 or more than 1")
+        checked(self.part, self.folds)
         if min(self.epochs, self.epoch_steps, self.batch, self.prompts) < 1 or self.patience < 0:
             raise ValueError("epochs, epoch_steps, batch and prompts are 1 or more, patience 0 or more")
         if self.rate <= 0 or not 0 <= self.average < 1 or self.tilt < 0:
@@ -230,16 +228,13 @@ def trained(request: TrainRequest) -> None:
                  recipe.prompts, device)
         for split, file in (("train", TRAIN_FILE), ("val", VAL_FILE))
     )  # fmt: skip
-    if recipe.part != "folds":
-        train(RefineTask(pool, held, recipe, known_by), request, request.out / "network")
-    if recipe.part == "network" or not recipe.folds:
-        return
-    fold = folds_of(pool.patients, recipe.folds, request.seed)
-    for number in range(recipe.folds):
-        out = request.out / f"fold_{number}"
-        train(RefineTask(pool.of(np.flatnonzero(fold != number)), held, recipe, known_by), request, out)
-        _held(pool, np.flatnonzero(fold == number), load(out / BEST), out, device)
-    _folds_told(pool, request.out)
+    for run in runs(recipe.part, recipe.folds, pool.patients, request.seed):
+        out = request.out / run.folder
+        train(RefineTask(pool.of(run.kept), held, recipe, known_by), request, out)
+        if len(run.held):
+            _held(pool, run.held, load(out / BEST), out, device)
+    if recipe.folds and recipe.part != "network":
+        _folds_told(pool, request.out)
 
 
 def _held(pool: Answered, which: Array, members: Any, out: Path, device: str) -> None:

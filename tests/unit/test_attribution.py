@@ -7,23 +7,14 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tiny_networks import Linear, convolutional, images
+from tiny_networks import NAMES, SMALL, Linear, convolutional, images, model_of
 from torch import nn
 
 from shared_models.attribution import METHODS, Explained, attribute_all, method, rank_correlation
 from shared_models.attribution_baseline import BASELINES, baseline
 from shared_models.contract.errors import InvalidInput, OutOfMemory
 
-NAMES = ("a", "b", "c")
 EACH = pytest.mark.parametrize("name", METHODS)
-SMALL = {
-    "occlusion": {"window": 3, "stride": 1}, "smoothgrad": {"samples": 4},
-    "integrated_gradients": {"steps": 4, "most_steps": 4, "baseline": 0.5},
-}  # fmt: skip
-
-
-def model_of(network=None, **settings) -> Explained:
-    return Explained(convolutional() if network is None else network, NAMES, layer="features", **settings)
 
 
 @EACH

@@ -7,22 +7,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tiny_networks import convolutional, images
+from tiny_networks import SMALL, convolutional, images, model_of
 from torch import nn
 
-from shared_models.attribution import Explained, method
+from shared_models.attribution import method
 from shared_models.attribution_batch import SIZES, batch_cpu, even_pieces, filled, pieces, tuned_batch
 from shared_models.attribution_network import GroupNorm, Pointwise
-
-NAMES = ("a", "b", "c")
-SMALL = {
-    "occlusion": {"window": 3, "stride": 1}, "smoothgrad": {"samples": 4},
-    "integrated_gradients": {"steps": 4, "most_steps": 4, "baseline": 0.5},
-}  # fmt: skip
-
-
-def model_of(network=None, **settings) -> Explained:
-    return Explained(convolutional() if network is None else network, NAMES, layer="features", **settings)
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

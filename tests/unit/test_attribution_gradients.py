@@ -6,17 +6,12 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
-from tiny_networks import Linear, convolutional, images
+from tiny_networks import Linear, convolutional, images, model_of
 
 from shared_models.attribution import Explained, IntegratedGradients, Saliency, SmoothGrad
 from shared_models.contract.errors import InvalidInput
 
-NAMES = ("a", "b", "c")
 BOTH = pytest.mark.parametrize("dimensions", [2, 3])
-
-
-def model_of(network, **settings) -> Explained:
-    return Explained(network, NAMES, layer="features", **settings)
 
 
 @BOTH

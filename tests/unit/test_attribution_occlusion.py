@@ -6,17 +6,11 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
-from tiny_networks import Linear, convolutional, images
+from tiny_networks import NAMES, Linear, convolutional, images, model_of
 
 from shared_models.attribution import Explained, Occlusion, rank_correlation
 from shared_models.attribution_occlusion import levels
 from shared_models.contract.errors import InputTooLarge, InvalidInput
-
-NAMES = ("a", "b", "c")
-
-
-def model_of(network, **settings) -> Explained:
-    return Explained(network, NAMES, layer="features", **settings)
 
 
 @pytest.mark.parametrize("dimensions, window, stride", [(2, 3, 2), (2, 4, 1), (2, (2, 5), (2, 3)), (3, 3, 2)])

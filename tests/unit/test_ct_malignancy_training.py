@@ -9,7 +9,8 @@ import torch
 from shared_models.ct_data import Nodules
 from shared_models.ct_malignancy_network import GRID_MM, GRID_PX
 from shared_models.ct_malignancy_samples import RATINGS, Outlines, Pool, as_seen, drawn, outlines
-from shared_models.train_malignancy import MalignancyTask, Recipe, folds_of
+from shared_models.train_malignancy import MalignancyTask, Recipe
+from shared_models.training_folds import folds_of
 from shared_models.training_request import TrainRequest
 
 SIDE = 71

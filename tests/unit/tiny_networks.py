@@ -1,9 +1,18 @@
-"""Networks small enough to work out by hand, for the tests of attribution."""
+"""Networks small enough to work out by hand, and how the tests of attribution explain them."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
+
+from shared_models.attribution import Explained
+
+NAMES = ("a", "b", "c")
+# Settings of methods that suit images of 8 pixels a side.
+SMALL = {
+    "occlusion": {"window": 3, "stride": 1}, "smoothgrad": {"samples": 4},
+    "integrated_gradients": {"steps": 4, "most_steps": 4, "baseline": 0.5},
+}  # fmt: skip
 
 
 def convolutional(dimensions: int = 2, classes: int = 3, seed: int = 0, norm: bool = True) -> nn.Module:
@@ -55,3 +64,8 @@ class Linear(nn.Module):
 def images(dimensions: int = 2, count: int = 3, side: int = 8, seed: int = 1) -> torch.Tensor:
     made = torch.Generator().manual_seed(seed)
     return torch.rand((count, 2, *[side] * dimensions), generator=made)
+
+
+def model_of(network: nn.Module | None = None, **settings: object) -> Explained:
+    """A network, by default convolutional(), as the methods see it."""
+    return Explained(convolutional() if network is None else network, NAMES, layer="features", **settings)
